@@ -1,0 +1,1 @@
+"""The client: talks to registries, keeps a local runtime store."""

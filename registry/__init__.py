@@ -1,0 +1,1 @@
+"""The registry: an ASGI application that speaks the OCI distribution API."""

@@ -1,0 +1,1 @@
+"""What content is and where its bytes are kept: blocking code, no HTTP, no repositories."""
