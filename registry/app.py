@@ -1,0 +1,108 @@
+"""Wiring: settings in, the ASGI application out."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from registry import metrics
+from registry.access_log import AccessLog
+from registry.application import Application
+from registry.auth.access import OpenAccess
+from registry.endpoints.call import Api
+from registry.lifecycle.background import Background
+from registry.lifecycle.collector import Collector
+from registry.lifecycle.journal import Journal
+from registry.links import Links
+from registry.metadata import secrets
+from registry.offload import Offload
+from registry.operations import Operations
+from registry.registry import Registry
+from registry.settings import Settings
+from registry.space import FreeSpace
+from registry.uploads import Uploads
+from storage.database import Database, Migration, connect
+from storage.filesystem import FilesystemBlobs
+from storage.objects import FilesystemObjects
+
+MIGRATIONS = Migration.load(Path(__file__).parent / "migrations")
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """Open the data directory and build the application; its lifespan runs the chores and closes all.
+
+    Raises SchemaNewer for a database of a newer cargohold, RegistryError when it cannot be opened.
+    """
+    database, store = _open(settings)
+    offload, space = Offload(database), FreeSpace(store, settings.free_space_floor)
+    api = Api(
+        settings=settings,
+        registry=Registry(settings, store, offload, space),
+        uploads=Uploads(settings, database, store, offload, space),
+        access=OpenAccess(read_only=settings.read_only),
+        links=Links(
+            settings.path_prefix, database.transaction(lambda db: secrets.ensure(db, "upload links"))
+        ),
+        offload=offload,
+    )
+    operations = None if settings.metrics_listen else Operations(_check(database, space))
+    access_log = AccessLog() if settings.access_log else None
+    journal = Journal(database, FilesystemObjects(settings.data))
+    background = Background(
+        settings.data, journal, Collector(settings, database, store), settings.collect_every_seconds
+    )
+    closing = ExitStack()
+    for close in (
+        database.close,
+        offload.close,
+        *([access_log.flush] if access_log else []),
+        background.close,
+    ):
+        closing.callback(close)
+    return WithLifespan(Application(api, operations, access_log), background.start, closing.close)
+
+
+def create_operations_app(settings: Settings) -> ASGIApp:
+    """Build the application of the second listener: health and metrics."""
+    database, store = _open(settings)
+    check = _check(database, FreeSpace(store, settings.free_space_floor))
+    return WithLifespan(Operations(check), lambda: None, database.close)
+
+
+def _open(settings: Settings) -> tuple[Database, FilesystemBlobs]:
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = connect(f"sqlite:{settings.data / 'cargohold.db'}", MIGRATIONS)
+    return database, FilesystemBlobs(settings.data)
+
+
+def _check(database: Database, space: FreeSpace) -> Callable[[], None]:
+    def check() -> None:
+        database.read(lambda db: db.execute("SELECT 1").fetchone())
+        metrics.FREE_BYTES.set(space.free_bytes())
+        space.check()
+
+    return check
+
+
+class WithLifespan:
+    """Gives an application its start and its end. Source: ASGI specification, "Lifespan Protocol"."""
+
+    def __init__(self, app: ASGIApp, start: Callable[[], None], close: Callable[[], None]) -> None:
+        self._app = app
+        self._start = start
+        self._close = close
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._close()
+        await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,79 @@
+"""The one program: `cargohold serve` and, beside it, the client's commands."""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("cargohold"), message="cargohold %(version)s")
+def main() -> None:
+    """An OCI registry, mirror and image client."""
+
+
+@main.command()
+@click.option(
+    "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file of settings."
+)
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="Directory of blobs and database. [data]"
+)
+@click.option("--host", help="Address to listen on. [127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one. [5000]")
+@click.option("--unix-socket", type=click.Path(path_type=Path), help="Listen on a unix socket instead.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes that share port and store. [1]")
+@click.option("--path-prefix", help="Path under which a reverse proxy shows the registry.")
+@click.option("--metrics-listen", metavar="HOST:PORT", help="Second listener for /metrics and health.")
+@click.option(
+    "--allow-anonymous-push", is_flag=True, default=None, help="Let anyone beyond this machine push."
+)
+@click.option("--read-only", is_flag=True, default=None, help="Refuse every push and delete.")
+@click.option("--no-delete", is_flag=True, default=None, help="Refuse every delete.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[info]")
+def serve(config: Path | None, no_delete: bool | None, **flags: Any) -> None:
+    """Run the registry until SIGTERM.
+
+    \b
+    cargohold serve                           a registry on 127.0.0.1:5000, data in ./data
+    cargohold serve --config cargohold.toml   every setting: docs/configuration.md
+    CARGOHOLD_WORKERS=2 cargohold serve       environment variables have the settings' names
+    """
+    from pydantic import ValidationError
+
+    from registry.settings import Settings
+
+    given = {key: value for key, value in flags.items() if value is not None}
+    if no_delete:
+        given["delete_enabled"] = False
+    try:
+        settings = Settings.load(config, given)
+    except ValidationError as error:
+        raise click.UsageError("; ".join(_explain(item) for item in error.errors())) from error
+    sys.exit(_serve(settings))
+
+
+def _serve(settings: Any) -> int:
+    from registry import self_test
+    from registry.logs import configure
+    from registry.server import serve as serve_until_stopped
+
+    configure(settings.log_level)
+    problems = self_test.problems(settings)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if problems:
+        return 1
+    return serve_until_stopped(settings)
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+if __name__ == "__main__":
+    main()

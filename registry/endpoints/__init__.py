@@ -1,0 +1,1 @@
+"""A class a resource: parse, one verb, answer."""

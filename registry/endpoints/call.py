@@ -1,0 +1,148 @@
+"""One request on its way to an endpoint, and the answers endpoints give."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers, QueryParams
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from registry.auth.access import Access, Principal
+from registry.body import BodyCut
+from registry.links import Links
+from registry.offload import Offload
+from registry.registry import Registry
+from registry.routes import Route
+from registry.settings import Settings
+from registry.uploads import Feed, Uploads, Write
+from storage.oci.digest import Digest
+from storage.oci.errors import EndpointUnknown, ManifestTooLarge, RequestInvalid, SizeInvalid
+from storage.oci.names import RepositoryName
+
+BLOCK = 1024 * 1024
+
+_COUNT = re.compile(r"\d{1,10}").fullmatch
+_LENGTH = re.compile(r"\d{1,19}").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What endpoints work with."""
+
+    settings: Settings
+    registry: Registry
+    uploads: Uploads
+    access: Access
+    links: Links
+    offload: Offload
+
+
+class Call:
+    """An authorized request: its route, who asks, and its parts, read when they are asked for."""
+
+    __slots__ = ("_query", "api", "headers", "principal", "request", "route")
+
+    def __init__(self, api: Api, request: Request, route: Route, principal: Principal) -> None:
+        self.api = api
+        self.request = request
+        self.route = route
+        self.principal = principal
+        self.headers: Headers = request.headers
+        self._query: QueryParams | None = None
+
+    @property
+    def name(self) -> RepositoryName:
+        if self.route.name is None:
+            raise EndpointUnknown("this path names no repository")
+        return self.route.name
+
+    @property
+    def tail(self) -> str:
+        return self.route.tail
+
+    @property
+    def query(self) -> QueryParams:
+        if self._query is None:
+            self._query = self.request.query_params
+        return self._query
+
+    def digest(self) -> Digest:
+        """Parse the path's digest. Raises DigestInvalid."""
+        return Digest.parse(self.route.tail)
+
+    def count(self, limit: int) -> int:
+        """Read `n`, at most `limit`; the limit itself when it is not given. Raises RequestInvalid."""
+        given = self.query.get("n")
+        if given is None:
+            return limit
+        if not _COUNT(given):
+            raise RequestInvalid("n is not a whole number", n=given[:20])
+        return min(int(given), limit)
+
+    def content_length(self) -> int | None:
+        """Return the body's length in bytes, None when the client streams. Raises SizeInvalid."""
+        given = self.headers.get("content-length")
+        if given is None:
+            return None if "transfer-encoding" in self.headers else 0
+        if not _LENGTH(given):
+            raise SizeInvalid("Content-Length is not a number of bytes")
+        return int(given)
+
+    async def read(self, limit: int) -> bytes:
+        """Read a small body whole. Raises ManifestTooLarge above `limit` bytes, BodyCut."""
+        if (self.content_length() or 0) > limit:
+            raise ManifestTooLarge(f"a manifest may have {limit} bytes", limit=limit)
+        parts = bytearray()
+        async for part in _parts(self.request):
+            parts += part
+            if len(parts) > limit:
+                raise ManifestTooLarge(f"a manifest may have {limit} bytes", limit=limit)
+        return bytes(parts)
+
+    def feed(self, expected: int | None = None) -> Feed:
+        """Return how the body reaches a writer; `expected` bytes, or SizeInvalid.
+
+        The server's protocol class reads the socket and calls the writer in one thread. Elsewhere (TLS,
+        other servers) the body comes in ASGI messages, regrouped to 1 MiB a hop.
+        """
+
+        async def feed(write: Write) -> None:
+            take = _extension(self.request, "cargohold.body")
+            received = await (take["take"](write) if take else self._receive(write))
+            if expected is not None and received != expected:
+                raise SizeInvalid(f"{expected} bytes were announced, {received} came")
+
+        return feed
+
+    async def _receive(self, write: Write) -> int:
+        total = 0
+        block = bytearray()
+        async for part in _parts(self.request):
+            block += part
+            if len(block) >= BLOCK:
+                await self.api.offload.blobs(write, memoryview(block))
+                total += len(block)
+                block = bytearray()
+        if block:
+            await self.api.offload.blobs(write, memoryview(block))
+        return total + len(block)
+
+
+def _extension(request: Request, name: str) -> Mapping[str, Any] | None:
+    extensions: Mapping[str, Mapping[str, Any]] = request.scope.get("extensions") or {}
+    return extensions.get(name)
+
+
+async def _parts(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for part in request.stream():
+            yield part
+    except ClientDisconnect as error:
+        raise BodyCut("the client left before its body ended") from error
+
+
+def empty(status: int, headers: Mapping[str, str]) -> Response:
+    """Answer with headers alone."""
+    return Response(status_code=status, headers={**headers, "Content-Length": "0"})

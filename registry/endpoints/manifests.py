@@ -1,0 +1,79 @@
+"""/v2/<name>/manifests/<reference>. Source: distribution-spec spec.md, end-3, end-7 and end-9."""
+
+from starlette.responses import Response
+
+from registry.endpoints.call import Call, empty
+from registry.endpoints.conditions import is_unchanged, read_condition
+from registry.metadata.manifests import Push
+from storage.oci import media_types
+from storage.oci.digest import Digest
+from storage.oci.errors import DigestInvalid, UriTooLong
+from storage.oci.manifest import MANIFEST_LIMIT, Manifest
+from storage.oci.names import Reference, Tag, parse_reference
+
+MOST_TAGS = 100
+
+
+class ManifestEndpoint:
+    """A manifest by tag or digest."""
+
+    async def get(self, call: Call) -> Response:
+        found = await call.api.registry.manifest(call.name, parse_reference(call.tail))
+        etag = f'"{found.digest}"'
+        if is_unchanged(call.headers.get("if-none-match"), found.digest):
+            return Response(status_code=304, headers={"ETag": etag, "Docker-Content-Digest": found.digest})
+        headers = {"Docker-Content-Digest": found.digest, "ETag": etag, "Content-Type": found.media_type}
+        if call.request.method == "HEAD":
+            return Response(headers={**headers, "Content-Length": str(found.size)})
+        return Response(await call.api.registry.manifest_body(found), headers=headers)
+
+    async def put(self, call: Call) -> Response:
+        reference = parse_reference(call.tail)
+        tags = _tags(call, reference)
+        body = await call.read(MANIFEST_LIMIT)
+        manifest = _parse(call.headers.get("content-type"), body, reference)
+        condition = read_condition(call.headers)
+        await call.api.registry.put_manifest(Push(call.name, manifest, tags, call.principal.name, condition))
+        return _created(call, manifest, tags if isinstance(reference, Digest) else ())
+
+    async def delete(self, call: Call) -> Response:
+        await call.api.registry.delete_manifest(call.name, parse_reference(call.tail), call.principal.name)
+        return empty(202, {})
+
+
+def _tags(call: Call, reference: Reference) -> tuple[Tag, ...]:
+    if isinstance(reference, Tag):
+        return (reference,)
+    given = call.query.getlist("tag")
+    if len(given) > MOST_TAGS:
+        raise UriTooLong(f"one push may set {MOST_TAGS} tags", limit=MOST_TAGS)
+    return tuple(dict.fromkeys(Tag.parse(tag) for tag in given))
+
+
+def _parse(content_type: str | None, body: bytes, reference: Reference) -> Manifest:
+    if isinstance(reference, Tag):
+        return Manifest.parse(content_type, body)
+    manifest = Manifest.parse(content_type, body, reference.algorithm)
+    if manifest.digest != reference:
+        raise DigestInvalid(
+            f"the body's digest is {manifest.digest}, the path says {reference}", digest=str(manifest.digest)
+        )
+    return manifest
+
+
+def _created(call: Call, manifest: Manifest, tags: tuple[Tag, ...]) -> Response:
+    headers = {
+        "Location": call.api.links.manifest(call.name, manifest.digest),
+        "Docker-Content-Digest": str(manifest.digest),
+        "ETag": f'"{manifest.digest}"',
+    }
+    if manifest.subject is not None:
+        headers["OCI-Subject"] = str(manifest.subject.digest)
+    if tags:
+        headers["OCI-Tag"] = ", ".join(tag.value for tag in tags)
+    if manifest.media_type == media_types.ARTIFACT_MANIFEST:
+        # Source: distribution-spec spec.md, "Warnings".
+        headers["Warning"] = (
+            '299 - "artifact manifests left the OCI image spec before 1.1; use an image manifest"'
+        )
+    return empty(201, headers)

@@ -1,0 +1,129 @@
+"""The collector: takes away what no manifest, lease or session holds, while everybody pushes.
+
+What is decided is decided in the transaction that removes the row; bytes go after it (R1-R3).
+"""
+
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from registry import metrics
+from registry.metadata import blobs, uploads
+from registry.settings import Settings
+from storage.blobs import BlobStore, Location, UploadId
+from storage.database import Database
+from storage.oci.errors import BlobUploadUnknown, RegistryError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=Hashable)
+
+# Rows in one transaction; between two of them every push gets its turn.
+_STEP = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """How many of each kind went."""
+
+    blobs: int
+    uploads: int
+    strays: int
+
+
+class Collector:
+    """Collects by grace. Any number may run; each removes only what its own transaction took."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        store: BlobStore,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._store = store
+        self._stray_locations = _Strays(monotonic)
+        self._stray_uploads = _Strays(monotonic)
+
+    def collect(self) -> Collected:
+        """Remove unreferenced blobs past their lease, stale sessions, and bytes that no row knows."""
+        collected = Collected(self._collect_blobs(), self._collect_uploads(), self._collect_strays())
+        for kind in ("blobs", "uploads", "strays"):
+            metrics.COLLECTED.labels(kind).inc(getattr(collected, kind))
+        if collected != Collected(0, 0, 0):
+            log.info("collected", extra={"blobs": collected.blobs, "uploads": collected.uploads})
+        return collected
+
+    def _collect_blobs(self) -> int:
+        total = 0
+        while locations := self._database.transaction(lambda db: blobs.take_unreferenced(db, _STEP)):
+            total += len(locations)
+            for location in locations:
+                self._store.delete(location)
+        return total
+
+    def _collect_uploads(self) -> int:
+        seconds = self._settings.upload_seconds
+        stale = self._database.read(lambda db: uploads.stale(db, seconds, _STEP))
+        return sum(self._drop_upload(upload, stale_seconds=seconds) for upload in stale)
+
+    def _drop_upload(self, upload: UploadId, stale_seconds: float) -> bool:
+        """Drop a session unless someone writes to it or it moved meanwhile."""
+        try:
+            with self._store.claim(upload):
+                if not self._database.transaction(lambda db: uploads.remove_stale(db, upload, stale_seconds)):
+                    return False
+                self._store.abort(upload)
+                return True
+        except BlobUploadUnknown:
+            return self._database.transaction(lambda db: uploads.remove_stale(db, upload, stale_seconds))
+        except RegistryError:
+            return False
+
+    def _collect_strays(self) -> int:
+        """Remove what a crash left between bytes and row, once nobody claimed it for a whole grace."""
+        grace = self._settings.lease_seconds
+        unknown = (item for item in self._store.locations() if not self._is_served(item))
+        orphans = (item for item in self._store.uploads() if not self._is_session(item))
+        total = 0
+        for location in self._stray_locations.past(unknown, grace):
+            if not self._is_served(location):
+                self._store.delete(location)
+                total += 1
+        for upload in self._stray_uploads.past(orphans, grace):
+            total += self._drop_stray(upload)
+        return total
+
+    def _drop_stray(self, upload: UploadId) -> bool:
+        try:
+            with self._store.claim(upload):
+                if self._is_session(upload):
+                    return False
+                self._store.abort(upload)
+                return True
+        except RegistryError:
+            return False
+
+    def _is_served(self, location: Location) -> bool:
+        return self._database.read(lambda db: blobs.is_served(db, location))
+
+    def _is_session(self, upload: UploadId) -> bool:
+        return self._database.read(lambda db: uploads.exists(db, upload))
+
+
+class _Strays:
+    """Remembers since when a thing has been seen without an owner; age on disk would trust the clock."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._seen: dict[Hashable, float] = {}
+
+    def past(self, items: Iterable[T], grace: float) -> list[T]:
+        now = self._monotonic()
+        found = list(items)
+        self._seen = {item: self._seen.get(item, now) for item in found}
+        return [item for item in found if now - self._seen[item] >= grace]

@@ -1,0 +1,65 @@
+"""The journal: every change of names and locations, in storage, so that the database can be made anew.
+
+Rows of the outbox become lines of `journal/<first id>` objects, and each manifest is an object of its own
+under its digest. Both are written again after a crash: a line carries its id, so a reader drops repeats.
+"""
+
+import json
+from collections.abc import Iterable
+from functools import partial
+
+from registry.metadata import manifests, outbox
+from storage.database import Database
+from storage.objects import ObjectStore
+from storage.oci.digest import Digest
+
+# An object is written anew with each batch until it has this size; then a new one begins.
+_OBJECT_BYTES = 256 * 1024
+_BATCH = 500
+
+
+class Journal:
+    """Drains the outbox into the object store. One process at a time calls `drain`."""
+
+    def __init__(self, database: Database, objects: ObjectStore) -> None:
+        self._database = database
+        self._objects = objects
+        self._open: tuple[str, bytes] | None = None
+
+    def drain(self) -> int:
+        """Write what the outbox holds; return how many changes that were."""
+        total = 0
+        while rows := self._database.read(lambda db: outbox.pending(db, _BATCH)):
+            self._store_manifests(json.loads(event) for _, event in rows)
+            self._append(rows)
+            self._database.transaction(partial(outbox.forget, through=rows[-1][0]))
+            total += len(rows)
+        return total
+
+    def _store_manifests(self, events: Iterable[dict[str, str]]) -> None:
+        for event in events:
+            if event["kind"] == "manifest":
+                self._store_manifest(Digest.parse(event["digest"]))
+
+    def _store_manifest(self, digest: Digest) -> None:
+        body = self._database.read(lambda db: manifests.find_body(db, str(digest)))
+        if body is not None:  # else it was deleted since, and a later line says so
+            self._objects.put(manifest_key(digest), body)
+
+    def _append(self, rows: list[tuple[int, str]]) -> None:
+        key, content = self._open or self._last()
+        if not key or len(content) > _OBJECT_BYTES:
+            key, content = f"journal/{rows[0][0]:020d}", b""
+        lines = [json.dumps({"id": id_, **json.loads(event)}, separators=(",", ":")) for id_, event in rows]
+        content += "".join(line + "\n" for line in lines).encode()
+        self._objects.put(key, content)
+        self._open = key, content
+
+    def _last(self) -> tuple[str, bytes]:
+        keys = list(self._objects.list("journal/"))
+        return (keys[-1], self._objects.get(keys[-1])) if keys else ("", b"")
+
+
+def manifest_key(digest: Digest) -> str:
+    """Name the object that holds a manifest's bytes."""
+    return f"manifests/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"

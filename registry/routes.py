@@ -1,0 +1,91 @@
+"""From a raw request path to an endpoint. Nothing else in the registry looks at paths.
+
+The path is matched as it came, still percent-encoded: `a%2Fb` is never the repository `a/b`. The one
+encoding that clients use and that cannot mean two things is `%3A` in a digest.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+from storage.oci.errors import EndpointUnknown, RequestInvalid
+from storage.oci.names import RepositoryName
+
+
+class Resource(Enum):
+    """What a path names; the value labels metrics and log lines."""
+
+    BASE = "base"
+    CATALOG = "catalog"
+    MANIFEST = "manifest"
+    BLOB = "blob"
+    UPLOADS = "uploads"
+    UPLOAD = "upload"
+    TAGS = "tags"
+    REFERRERS = "referrers"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A resource of a repository (None for the two that have none); `tail` is the last segment, unparsed."""
+
+    resource: Resource
+    name: RepositoryName | None = None
+    tail: str = ""
+
+
+_BASE = Route(Resource.BASE)
+_CATALOG = Route(Resource.CATALOG)
+_FIXED = {b"/v2/": _BASE, b"/v2": _BASE, b"/v2/_catalog": _CATALOG}
+
+# The name takes all it can, so `manifests` or `blobs` inside a name are resolved from the right.
+_CONTENT = re.compile(r"/v2/(.+)/(manifests|referrers|blobs)/([^/]+)").fullmatch
+_UPLOAD = re.compile(r"/v2/(.+)/blobs/uploads(?:/([^/]*))?").fullmatch
+_TAGS = re.compile(r"/v2/(.+)/tags/list").fullmatch
+_RESOURCES = {"manifests": Resource.MANIFEST, "referrers": Resource.REFERRERS, "blobs": Resource.BLOB}
+
+
+def match(raw_path: bytes) -> Route:
+    """Find what a raw path names.
+
+    Raises EndpointUnknown for a path outside the API, NameInvalid for a name outside the grammar,
+    RequestInvalid for bytes that are not ASCII. Source: distribution-spec spec.md, "Endpoints".
+    """
+    fixed = _FIXED.get(raw_path)
+    if fixed is not None:
+        return fixed
+    try:
+        path = raw_path.decode("ascii")
+    except UnicodeDecodeError:
+        raise RequestInvalid("the path has bytes that are not ASCII") from None
+    return _match_upload(path) or _match_content(path) or _match_tags(path) or _unknown()
+
+
+def _match_content(path: str) -> Route | None:
+    found = _CONTENT(path)
+    if found is None:
+        return None
+    name, kind, tail = found.groups()
+    return Route(_RESOURCES[kind], RepositoryName.parse(name), _decode_colon(tail))
+
+
+def _match_upload(path: str) -> Route | None:
+    found = _UPLOAD(path) if "/blobs/uploads" in path else None
+    if found is None:
+        return None
+    name, upload = found.groups()
+    resource = Resource.UPLOAD if upload else Resource.UPLOADS
+    return Route(resource, RepositoryName.parse(name), upload or "")
+
+
+def _match_tags(path: str) -> Route | None:
+    found = _TAGS(path)
+    return Route(Resource.TAGS, RepositoryName.parse(found[1])) if found else None
+
+
+def _unknown() -> Route:
+    raise EndpointUnknown("no such path in the registry API; it starts at /v2/")
+
+
+def _decode_colon(tail: str) -> str:
+    return tail.replace("%3A", ":").replace("%3a", ":") if "%" in tail else tail

@@ -1,0 +1,147 @@
+"""Every setting of `cargohold serve`: flag, environment variable and TOML key in one model."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+MIB = 1024 * 1024
+DAY = 24 * 60 * 60.0
+
+
+class Settings(BaseSettings):
+    """What an operator can choose. docs/configuration.md has the same list with examples.
+
+    A flag wins over the environment, the environment over the file, the file over the default.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="CARGOHOLD_", extra="forbid", frozen=True, validate_default=True
+    )
+
+    data: Path = Field(default=Path("data"), description="directory of blobs, uploads and the database")
+    host: str = Field(default="127.0.0.1", description="address to listen on, IPv4 or IPv6")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=5000, description="port to listen on; 0 takes a free one"
+    )
+    unix_socket: Path | None = Field(
+        default=None, description="listen on this unix socket instead of host and port"
+    )
+    workers: PositiveInt = Field(default=1, description="processes that share the port and the store")
+    path_prefix: str = Field(
+        default="", description="path under which a reverse proxy shows the registry, as in /registry"
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        default=(),
+        description="addresses or networks whose X-Forwarded-For names the client in logs and limits",
+    )
+    metrics_listen: str | None = Field(
+        default=None,
+        description="HOST:PORT of a second listener for /metrics and health; else they share the first",
+    )
+    allow_anonymous_push: bool = Field(
+        default=False, description="let anyone who reaches a non-loopback address push and delete"
+    )
+
+    delete_enabled: bool = Field(default=True, description="allow DELETE of tags, manifests and blobs")
+    sparse_index: bool = Field(default=False, description="accept an index whose children are not all here")
+    read_only: bool = Field(default=False, description="refuse every push and delete")
+    chunk_min_length: NonNegativeInt = Field(
+        default=0, description="OCI-Chunk-Min-Length told to clients, bytes; 0: none"
+    )
+    referrers_page: PositiveInt = Field(default=1000, description="descriptors in one page of referrers")
+    list_page: PositiveInt = Field(default=10_000, description="tags or repositories in one page at most")
+    free_space_floor: NonNegativeInt = Field(
+        default=256 * MIB, description="uploads are refused when the disk has fewer bytes left"
+    )
+
+    lease_seconds: NonNegativeFloat = Field(
+        default=DAY,
+        description="how long a blob without a manifest is kept after its upload, mount or last HEAD",
+    )
+    upload_seconds: PositiveFloat = Field(
+        default=DAY, description="an upload without progress is dropped after this"
+    )
+    collect_every_seconds: NonNegativeFloat = Field(
+        default=600.0, description="pause between collections; 0: never"
+    )
+
+    header_seconds: PositiveFloat = Field(
+        default=10.0, description="a request's headers must be complete within this"
+    )
+    idle_seconds: PositiveFloat = Field(
+        default=15.0, description="an idle keep-alive connection is closed after this"
+    )
+    body_floor_bytes_per_second: NonNegativeInt = Field(
+        default=1024, description="slower bodies are cut, in or out"
+    )
+    body_floor_window_seconds: PositiveFloat = Field(
+        default=60.0, description="over which the floor is measured"
+    )
+    max_connections: PositiveInt = Field(default=4096, description="open connections of one worker")
+    max_connections_per_client: PositiveInt = Field(
+        default=1024, description="of one client address and worker"
+    )
+    max_requests: PositiveInt = Field(
+        default=512, description="requests one worker answers at once; more get a 503"
+    )
+    shutdown_seconds: PositiveFloat = Field(
+        default=30.0, description="how long SIGTERM waits for running requests"
+    )
+
+    log_level: str = Field(
+        default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning, error"
+    )
+    access_log: bool = Field(default=True, description="one JSON line a request on stdout")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings, env_settings)
+
+    @classmethod
+    def load(cls, config: Path | None, flags: dict[str, Any]) -> Self:
+        """Read flags over environment over file. Raises pydantic's ValidationError, naming the key."""
+        file = TomlConfigSettingsSource(cls, config)() if config else {}
+        environment = cls._environment()
+        return cls.model_validate({**file, **environment, **flags})
+
+    @classmethod
+    def _environment(cls) -> dict[str, Any]:
+        from pydantic_settings import EnvSettingsSource
+
+        return EnvSettingsSource(cls)()
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        if self.path_prefix and not (self.path_prefix.startswith("/") and not self.path_prefix.endswith("/")):
+            raise ValueError("path_prefix starts with a slash and does not end with one, as in /registry")
+        if not (self.unix_socket or is_loopback(self.host) or self.allow_anonymous_push or self.read_only):
+            raise ValueError(
+                f"{self.host} can be reached from other machines and anyone there could push: "
+                "listen on 127.0.0.1, or say --allow-anonymous-push or --read-only"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether only this machine can reach a listener on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
