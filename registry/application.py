@@ -3,9 +3,8 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -14,13 +13,13 @@ from registry.access_log import AccessLog, client_address
 from registry.auth.access import ANONYMOUS, Action, Principal
 from registry.body import BodyCut
 from registry.endpoints.blobs import BlobEndpoint
-from registry.endpoints.call import Api, Call
+from registry.endpoints.call import Api, Call, read_headers
 from registry.endpoints.listings import BaseEndpoint, CatalogEndpoint, ReferrersEndpoint, TagsEndpoint
 from registry.endpoints.manifests import ManifestEndpoint
 from registry.endpoints.uploads import UploadEndpoint, UploadsEndpoint
 from registry.operations import Operations
 from registry.routes import Resource, Route
-from storage.oci.errors import RegistryError, RequestInvalid, RequestTimeout, Unsupported, render
+from storage.oci.errors import RegistryError, RequestTimeout, Unsupported, render
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +49,23 @@ def _handlers(endpoint: object) -> dict[str, Handler]:
     return found
 
 
+_METHOD_ACTIONS = {"GET": Action.PULL, "HEAD": Action.PULL, "DELETE": Action.DELETE}
+
+
 def _action(resource: Resource, method: str) -> Action:
     """Say what right a request needs (AUTH-14)."""
-    if resource in (Resource.UPLOADS, Resource.UPLOAD):
+    if resource is Resource.UPLOAD or resource is Resource.UPLOADS:
         return Action.PUSH
-    return {"GET": Action.PULL, "HEAD": Action.PULL, "DELETE": Action.DELETE}.get(method, Action.PUSH)
+    return _METHOD_ACTIONS.get(method, Action.PUSH)
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What is known of a request once it is answered, for the log and the counters."""
+
+    resource: str
+    principal: Principal
+    response: Response
 
 
 class Application:
@@ -71,15 +82,15 @@ class Application:
         started = time.perf_counter()
         raw_path = self._path(scope)
         if self._operations is not None and not raw_path.startswith(b"/v2"):
-            await self._operations(scope, receive, send)
+            await self._operations({**scope, "raw_path": raw_path}, receive, send)
             return
-        request = Request(scope, receive)
-        resource, principal, response = await self._answer(request, raw_path)
-        response.raw_headers.append(_VERSION)
+        headers = read_headers(scope)
+        outcome = await self._answer(scope, receive, headers, raw_path)
+        outcome.response.raw_headers.append(_VERSION)
         try:
-            await response(scope, receive, send)
+            await outcome.response(scope, receive, send)
         finally:
-            self._count(request, resource, principal, response, time.perf_counter() - started)
+            self._count(scope, headers, outcome, time.perf_counter() - started)
 
     def _path(self, scope: Scope) -> bytes:
         """Return the raw path below the prefix; a proxy may have stripped it or not."""
@@ -88,24 +99,26 @@ class Application:
             return raw_path[len(self._prefix) :]
         return raw_path
 
-    async def _answer(self, request: Request, raw_path: bytes) -> tuple[str, Principal, Response]:
+    async def _answer(
+        self, scope: Scope, receive: Receive, headers: dict[str, str], raw_path: bytes
+    ) -> _Outcome:
         resource, principal = "none", ANONYMOUS
         try:
             route = routes.match(raw_path)
             resource = route.resource.value
-            handler = self._handler(route, request.method)
-            principal = self._api.access.authenticate(request.headers)
-            self._api.access.require(principal, _action(route.resource, request.method), route.name)
-            return resource, principal, await handler(Call(self._api, request, route, principal))
+            method = scope["method"]
+            handler = self._handler(route, method)
+            principal = self._api.access.authenticate(headers)
+            self._api.access.require(principal, _action(route.resource, method), route.name)
+            response = await handler(Call(self._api, scope, receive, headers, route, principal))
         except RegistryError as error:
-            return resource, principal, _refusal(error)
+            response = _refusal(error)
         except BodyCut as error:
-            return resource, principal, _refusal(RequestTimeout(str(error)))
-        except HTTPException as error:
-            return resource, principal, _refusal(RequestInvalid(error.detail))
+            response = _refusal(RequestTimeout(str(error)))
         except Exception:
-            log.exception("request failed", extra={"resource": resource, "method": request.method})
-            return resource, principal, _refusal(RegistryError("the registry failed; its log says why"))
+            log.exception("request failed", extra={"resource": resource, "method": scope["method"]})
+            response = _refusal(RegistryError("the registry failed; its log says why"))
+        return _Outcome(resource, principal, response)
 
     def _handler(self, route: Route, method: str) -> Handler:
         handlers = self._handlers[route.resource]
@@ -115,23 +128,28 @@ class Application:
         allowed = [name for name in handlers if name != "DELETE" or self._api.settings.delete_enabled]
         raise Unsupported(f"{method} is not supported here", allow=allowed)
 
-    def _count(
-        self, request: Request, resource: str, principal: Principal, response: Response, seconds: float
-    ) -> None:
-        metrics.count_request(resource, request.method, response.status_code, seconds)
+    def _count(self, scope: Scope, headers: dict[str, str], outcome: _Outcome, seconds: float) -> None:
+        status = outcome.response.status_code
+        metrics.count_request(outcome.resource, scope["method"], status, seconds)
         if self._access_log is None:
             return
-        headers = request.headers
         self._access_log.write(
-            method=request.method,
-            path=request.scope["raw_path"].decode("ascii", "backslashreplace"),
-            status=response.status_code,
-            size=int(response.headers.get("content-length", 0)),
+            method=scope["method"],
+            path=scope["raw_path"].decode("ascii", "backslashreplace"),
+            status=status,
+            size=_content_length(outcome.response),
             seconds=seconds,
-            client=client_address(request.scope),
+            client=client_address(scope),
             agent=headers.get("user-agent", ""),
-            user=principal.name,
+            user=outcome.principal.name,
         )
+
+
+def _content_length(response: Response) -> int:
+    for name, value in response.raw_headers:
+        if name == b"content-length":
+            return int(value)
+    return 0
 
 
 def _refusal(error: RegistryError) -> Response:

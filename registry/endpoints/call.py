@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.datastructures import Headers, QueryParams
-from starlette.requests import ClientDisconnect, Request
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
+from starlette.types import Receive, Scope
 
 from registry.auth.access import Access, Principal
 from registry.body import BodyCut
@@ -42,14 +42,24 @@ class Api:
 class Call:
     """An authorized request: its route, who asks, and its parts, read when they are asked for."""
 
-    __slots__ = ("_query", "api", "headers", "principal", "request", "route")
+    __slots__ = ("_query", "_receive", "api", "headers", "method", "principal", "route", "scope")
 
-    def __init__(self, api: Api, request: Request, route: Route, principal: Principal) -> None:
+    def __init__(
+        self,
+        api: Api,
+        scope: Scope,
+        receive: Receive,
+        headers: Mapping[str, str],
+        route: Route,
+        principal: Principal,
+    ) -> None:
         self.api = api
-        self.request = request
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.headers = headers
         self.route = route
         self.principal = principal
-        self.headers: Headers = request.headers
+        self._receive = receive
         self._query: QueryParams | None = None
 
     @property
@@ -65,7 +75,7 @@ class Call:
     @property
     def query(self) -> QueryParams:
         if self._query is None:
-            self._query = self.request.query_params
+            self._query = QueryParams(self.scope["query_string"])
         return self._query
 
     def digest(self) -> Digest:
@@ -95,7 +105,7 @@ class Call:
         if (self.content_length() or 0) > limit:
             raise ManifestTooLarge(f"a manifest may have {limit} bytes", limit=limit)
         parts = bytearray()
-        async for part in _parts(self.request):
+        async for part in self._parts():
             parts += part
             if len(parts) > limit:
                 raise ManifestTooLarge(f"a manifest may have {limit} bytes", limit=limit)
@@ -109,17 +119,17 @@ class Call:
         """
 
         async def feed(write: Write) -> None:
-            take = _extension(self.request, "cargohold.body")
-            received = await (take["take"](write) if take else self._receive(write))
+            take = self._extension("cargohold.body")
+            received = await (take["take"](write) if take else self._feed_parts(write))
             if expected is not None and received != expected:
                 raise SizeInvalid(f"{expected} bytes were announced, {received} came")
 
         return feed
 
-    async def _receive(self, write: Write) -> int:
+    async def _feed_parts(self, write: Write) -> int:
         total = 0
         block = bytearray()
-        async for part in _parts(self.request):
+        async for part in self._parts():
             block += part
             if len(block) >= BLOCK:
                 await self.api.offload.blobs(write, memoryview(block))
@@ -129,18 +139,27 @@ class Call:
             await self.api.offload.blobs(write, memoryview(block))
         return total + len(block)
 
+    async def _parts(self) -> AsyncIterator[bytes]:
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise BodyCut("the client left before its body ended")
+            yield message.get("body", b"")
+            more = message.get("more_body", False)
 
-def _extension(request: Request, name: str) -> Mapping[str, Any] | None:
-    extensions: Mapping[str, Mapping[str, Any]] = request.scope.get("extensions") or {}
-    return extensions.get(name)
+    def _extension(self, name: str) -> Mapping[str, Any] | None:
+        extensions: Mapping[str, Mapping[str, Any]] = self.scope.get("extensions") or {}
+        return extensions.get(name)
 
 
-async def _parts(request: Request) -> AsyncIterator[bytes]:
-    try:
-        async for part in request.stream():
-            yield part
-    except ClientDisconnect as error:
-        raise BodyCut("the client left before its body ended") from error
+def read_headers(scope: Scope) -> dict[str, str]:
+    """Return a request's headers by lower-case name; a repeated one is joined, as RFC 9110 §5.3 has it."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 def empty(status: int, headers: Mapping[str, str]) -> Response:

@@ -23,7 +23,7 @@ class ManifestEndpoint:
         if is_unchanged(call.headers.get("if-none-match"), found.digest):
             return Response(status_code=304, headers={"ETag": etag, "Docker-Content-Digest": found.digest})
         headers = {"Docker-Content-Digest": found.digest, "ETag": etag, "Content-Type": found.media_type}
-        if call.request.method == "HEAD":
+        if call.method == "HEAD":
             return Response(headers={**headers, "Content-Length": str(found.size)})
         return Response(await call.api.registry.manifest_body(found), headers=headers)
 
