@@ -134,7 +134,7 @@ class Uploads:
             stack.enter_context(self._store.claim(session.upload))
             # Read under the claim: a row read before it could be behind the writer that just left.
             row = _known(self._database.read(partial(_find, session=session)))
-            writer = self._store.append(session.upload, row.appended.offset)
+            writer = self._store.append(session.upload, row.appended.offset, row.appended.digest)
             stack.callback(writer.close)
             return _Claimed(row, writer, stack.pop_all())
         raise AssertionError("unreachable: ExitStack swallows nothing here")

@@ -28,19 +28,34 @@ class Appended:
 class BlobFile(Protocol):
     """Open bytes. `fileno` feeds a zero-copy send where there is a file."""
 
-    def read(self, size: int, /) -> bytes: ...
-    def seek(self, offset: int, /) -> int: ...
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, at most `size`; none at the end only. Raises Unavailable."""
+        ...
+
+    def seek(self, offset: int, /) -> int:
+        """Read on at `offset` of the blob."""
+        ...
+
     def fileno(self) -> int: ...
+
     def close(self) -> None: ...
 
 
 class BlobWriter(Protocol):
-    """Appends to a claimed upload."""
+    """Appends to a claimed upload. After an error it takes no more."""
 
-    def write(self, data: memoryview | bytes, /) -> None: ...
+    def write(self, data: memoryview | bytes, /) -> None:
+        """Write on. Raises InsufficientStorage: what no flush acknowledged is dropped, the rest stays.
+
+        Raises Unavailable when the medium failed: the upload is gone, its bytes are not to be trusted.
+        """
+        ...
 
     def flush(self) -> Appended:
-        """Make all bytes durable and say how many there are."""
+        """Make all bytes durable and say how many there are.
+
+        Raises Unavailable or InsufficientStorage; the upload is gone then, whatever was acknowledged.
+        """
         ...
 
     def close(self) -> None:
@@ -55,8 +70,8 @@ class BlobStore(Protocol):
     Raises Unavailable when the medium fails and InsufficientStorage when it is full.
     """
 
-    def begin(self, algorithm: str = "sha256") -> UploadId:
-        """Start an upload hashed with `algorithm`."""
+    def begin(self, algorithm: str = "sha256", expected: Digest | None = None) -> UploadId:
+        """Start an upload hashed with `algorithm`, or with that of the digest it is `expected` to have."""
         ...
 
     def claim(self, upload: UploadId) -> AbstractContextManager[None]:
@@ -66,19 +81,28 @@ class BlobStore(Protocol):
         """
         ...
 
-    def append(self, upload: UploadId, offset: int) -> BlobWriter:
+    def append(self, upload: UploadId, offset: int, digest: Digest | None = None) -> BlobWriter:
         """Write on at `offset`, under a claim; what lay behind it is dropped.
 
+        With the `digest` of the bytes before it, as acknowledged, a store that still has their hash state
+        hashes on; without, their digest is known again only once `commit` has read them.
         Raises BlobUploadUnknown, and RangeInvalid when fewer bytes are there.
         """
         ...
 
     def commit(self, upload: UploadId, digest: Digest, verified: Appended | None) -> Location:
-        """Verify an upload, under a claim, and make it content. The upload is gone after.
+        """Verify an upload, under a claim, and make it durable content. The upload is gone after.
 
-        `verified` is what the last flush said; with the same algorithm and length nothing is read again.
-        Raises DigestInvalid; the upload then stays as it is.
+        Needs no flush before it. `verified` is what was acknowledged last: if that is all of the upload, in
+        the digest's algorithm, or the writer of this claim has hashed all of it, nothing is read again.
+        Raises DigestInvalid, and the upload stays as it is, to be aborted or written over by its caller.
+        Raises Unavailable or InsufficientStorage, and the upload is gone; its bytes may be at a location
+        that was told to nobody.
         """
+        ...
+
+    def offset(self, upload: UploadId) -> int:
+        """Return how many bytes are there, acknowledged or not. Raises BlobUploadUnknown."""
         ...
 
     def abort(self, upload: UploadId) -> None:
@@ -87,8 +111,11 @@ class BlobStore(Protocol):
 
     def uploads(self) -> Iterator[UploadId]: ...
 
-    def open(self, location: Location) -> BlobFile:
-        """Open committed bytes. Raises BlobUnknown."""
+    def open(self, location: Location, start: int = 0, stop: int | None = None) -> BlobFile:
+        """Open committed bytes, from `start` up to `stop`.
+
+        Raises BlobUnknown, and BlobRangeInvalid when they do not reach that far.
+        """
         ...
 
     def size(self, location: Location) -> int:
@@ -100,7 +127,7 @@ class BlobStore(Protocol):
         ...
 
     def delete(self, location: Location) -> None:
-        """Drop committed bytes. Absent ones are success."""
+        """Drop committed bytes; a crash may bring them back. Absent ones are success."""
         ...
 
     def locations(self) -> Iterator[Location]: ...

@@ -1,6 +1,7 @@
 """/v2/<name>/blobs/uploads/... Source: distribution-spec spec.md, end-4 to end-6, end-11, end-13, end-14."""
 
 import re
+from contextlib import suppress
 
 from starlette.responses import Response
 
@@ -58,8 +59,9 @@ class UploadsEndpoint:
         try:
             await call.api.uploads.finish(session, digest, None, call.feed(call.content_length()))
         except RegistryError:
-            # Nobody else knows this session, so nobody can go on with it.
-            await call.api.uploads.cancel(session)
+            # Nobody else knows this session, so nobody can go on with it; a failed disk has ended it already.
+            with suppress(BlobUploadUnknown):
+                await call.api.uploads.cancel(session)
             raise
         return _created(call, digest)
 
