@@ -1,15 +1,214 @@
-"""Placeholder until the protocol helper's version arrives."""
+"""The server process: listeners, workers, signals; uvicorn does the rest.
+
+One worker is one process. Several share the listening sockets, which their parent binds; it starts a worker
+anew when one dies, hands signals on, and is not needed for the workers to serve.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import stat
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from multiprocessing import connection, get_context
+from multiprocessing.context import SpawnProcess
+from typing import Any, cast
 
 import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from registry.app import create_app
+from registry.gate import Gate, Limits
+from registry.protocol import RegistryProtocol
 from registry.settings import Settings
 
+log = logging.getLogger(__name__)
 
-def create(settings: Settings) -> uvicorn.Server:
-    return uvicorn.Server(uvicorn.Config(create_app(settings), access_log=False, log_level="warning"))
+_THREADS = 16
+_BACKLOG = 2048
+_RESTART_SECONDS = 1.0
+
+
+def create(settings: Settings, app: ASGIApp | None = None) -> uvicorn.Server:
+    """Build one worker's server; `run(sockets=[...])` serves until `should_exit`.
+
+    Raises what registry.app.create_app raises, before anything listens.
+    """
+    if app is None:
+        from registry.app import create_app
+
+        app = create_app(settings)
+    if settings.trusted_proxies:
+        app = cast("ASGIApp", ProxyHeadersMiddleware(cast("Any", app), list(settings.trusted_proxies)))
+    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bodies")
+    protocol = partial(RegistryProtocol, gate=Gate(_limits(settings)), threads=threads)
+    config = uvicorn.Config(
+        cast("Any", app),
+        http=cast("Any", protocol),
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        log_level=settings.log_level,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
+    )
+    return uvicorn.Server(config)
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        header_seconds=settings.header_seconds,
+        idle_seconds=settings.idle_seconds,
+        body_floor_bytes_per_second=settings.body_floor_bytes_per_second,
+        body_floor_window_seconds=settings.body_floor_window_seconds,
+        max_connections=settings.max_connections,
+        max_connections_per_client=settings.max_connections_per_client,
+        max_requests=settings.max_requests,
+    )
 
 
 def serve(settings: Settings) -> int:
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, access_log=False)
-    return 0
+    """Run the registry until SIGTERM or SIGINT; return the exit code."""
+    try:
+        listener = _listen(settings)
+    except OSError as error:
+        log.error("cannot listen", extra={"address": _address(settings), "reason": error.strerror})
+        return 1
+    with listener, _metrics_directory(settings), _operations(settings):
+        # A person reads this line, and tests wait for it; the socket listens already.
+        log.info("cargohold listening on %s", _url(settings, listener))
+        if settings.workers == 1:
+            create(settings).run(sockets=[listener])
+            return 0
+        return _Supervisor(settings, listener).run()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    if settings.unix_socket is not None:
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISSOCK(settings.unix_socket.lstat().st_mode):
+                settings.unix_socket.unlink()
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(settings.unix_socket))
+        listener.listen(_BACKLOG)
+        return listener
+    return _listen_on(settings.host, settings.port)
+
+
+def _listen_on(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+
+
+def _address(settings: Settings) -> str:
+    return str(settings.unix_socket) if settings.unix_socket else f"{settings.host}:{settings.port}"
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    if settings.unix_socket is not None:
+        return f"unix:{settings.unix_socket}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{listener.getsockname()[1]}{settings.path_prefix}"
+
+
+@contextlib.contextmanager
+def _metrics_directory(settings: Settings) -> Iterator[None]:
+    """Give several workers a place where prometheus_client can sum their counters."""
+    if settings.workers == 1:
+        yield
+        return
+    directory = tempfile.mkdtemp(prefix="cargohold-metrics-")
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    try:
+        yield
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _operations(settings: Settings) -> Iterator[None]:
+    """Serve health and metrics on the second listener, in a thread of this process."""
+    if settings.metrics_listen is None:
+        yield
+        return
+    from registry.app import create_operations_app
+
+    host, _, port = settings.metrics_listen.rpartition(":")
+    server = create(settings, create_operations_app(settings))
+    with _listen_on(host.strip("[]"), int(port)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="operations")
+        thread.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+class _Supervisor:
+    """Keeps the workers alive and hands signals on."""
+
+    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._context = get_context("spawn")
+        # Workers see the other end close when this process dies, however it dies.
+        self._theirs, self._ours = self._context.Pipe(duplex=False)
+        self._workers: list[SpawnProcess] = []
+        self._stopping = False
+
+    def run(self) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._stop())
+        self._workers = [self._start() for _ in range(self._settings.workers)]
+        while self._workers:
+            ended = connection.wait([worker.sentinel for worker in self._workers], timeout=1.0)
+            self._workers = [
+                self._replace(worker) if worker.sentinel in ended else worker for worker in self._workers
+            ]
+            if self._stopping:
+                self._workers = [worker for worker in self._workers if worker.is_alive()]
+        return 0
+
+    def _start(self) -> SpawnProcess:
+        worker = self._context.Process(target=_work, args=(self._settings, self._listener, self._theirs))
+        worker.start()
+        return worker
+
+    def _replace(self, worker: SpawnProcess) -> SpawnProcess:
+        worker.join()
+        if self._stopping:
+            return worker
+        log.error("a worker died and is started again", extra={"pid": worker.pid, "code": worker.exitcode})
+        time.sleep(_RESTART_SECONDS)  # a worker that cannot start must not take the machine with it
+        return self._start()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for worker in self._workers:
+            worker.terminate()
+
+
+def _work(settings: Settings, listener: socket.socket, parent: "connection.Connection[Any, Any]") -> None:
+    """Be a worker: serve until SIGTERM, or until the parent is gone."""
+    from registry.logs import configure
+
+    configure(settings.log_level)
+    server = create(settings)
+    threading.Thread(target=_exit_with, args=(parent, server), daemon=True).start()
+    server.run(sockets=[listener])
+
+
+def _exit_with(parent: "connection.Connection[Any, Any]", server: uvicorn.Server) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        parent.recv()
+    server.should_exit = True
