@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from registry import metrics, routes
 from registry.access_log import AccessLog, client_address
 from registry.auth.access import ANONYMOUS, Action, Principal
-from registry.body import BodyCut
+from registry.body import BodyCut, BodyMalformed
 from registry.endpoints.blobs import BlobEndpoint
 from registry.endpoints.call import Api, Call, read_headers
 from registry.endpoints.listings import BaseEndpoint, CatalogEndpoint, ReferrersEndpoint, TagsEndpoint
@@ -19,7 +19,7 @@ from registry.endpoints.manifests import ManifestEndpoint
 from registry.endpoints.uploads import UploadEndpoint, UploadsEndpoint
 from registry.operations import Operations
 from registry.routes import Resource, Route
-from storage.oci.errors import RegistryError, RequestTimeout, Unsupported, render
+from storage.oci.errors import RegistryError, RequestInvalid, RequestTimeout, Unsupported, render
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,8 @@ class Application:
             response = await handler(Call(self._api, scope, receive, headers, route, principal))
         except RegistryError as error:
             response = _refusal(error)
+        except BodyMalformed as error:
+            response = _refusal(RequestInvalid(str(error)))
         except BodyCut as error:
             response = _refusal(RequestTimeout(str(error)))
         except Exception:

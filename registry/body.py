@@ -27,7 +27,11 @@ Write = Callable[[memoryview], None]
 
 
 class BodyCut(Exception):
-    """The client left, stalled or broke its coding before the body ended."""
+    """The client left or stalled before its body ended."""
+
+
+class BodyMalformed(BodyCut):
+    """The chunked coding is broken; where the body ends cannot be known."""
 
 
 class Framing(Protocol):
@@ -105,7 +109,7 @@ class Chunked:
     def _decode_chunk_end(self, raw: memoryview, position: int) -> int:
         end = bytes(raw[position : position + 2])
         if not b"\r\n".startswith(end):
-            raise BodyCut("a chunk does not end where it should")
+            raise BodyMalformed("a chunk does not end where it should")
         if len(end) < 2:
             return 0
         self._ends_chunk = False
@@ -122,7 +126,7 @@ class Chunked:
 def _await_line(raw: memoryview, position: int) -> int:
     rest = bytes(raw[position : position + _HEAD_LIMIT])
     if len(rest) == _HEAD_LIMIT or b"\n" in rest:
-        raise BodyCut("the chunked coding of the body is broken")
+        raise BodyMalformed("the chunked coding of the body is broken")
     return 0
 
 

@@ -8,6 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Protocol
 
+from registry import metrics
+
 SWEEP_SECONDS = 1.0
 
 
@@ -47,6 +49,7 @@ class Gate:
         """Count a connection in; say whether it is within the limits."""
         self._connections.add(connection)
         self._clients[client] += 1
+        metrics.CONNECTIONS.inc()
         if self._timer is None:
             self._schedule()
         return (
@@ -58,6 +61,7 @@ class Gate:
         """Count a connection out."""
         self._connections.discard(connection)
         self._clients[client] -= 1
+        metrics.CONNECTIONS.dec()
         if self._clients[client] <= 0:
             del self._clients[client]
 

@@ -33,6 +33,9 @@ _SECONDS = Histogram(
 )
 _SENT = Counter("cargohold_blob_bytes_sent_total", "Bytes of blobs in answers.", registry=_OWN)
 _RECEIVED = Counter("cargohold_blob_bytes_received_total", "Bytes of blobs acknowledged.", registry=_OWN)
+CONNECTIONS = Gauge(
+    "cargohold_connections", "Open client connections.", registry=_OWN, multiprocess_mode="livesum"
+)
 COLLECTED = Counter("cargohold_collected_total", "Things the collector removed.", ["kind"], registry=_OWN)
 FREE_BYTES = Gauge(
     "cargohold_free_bytes", "Free bytes of the blob store.", registry=_OWN, multiprocess_mode="mostrecent"

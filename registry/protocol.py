@@ -55,7 +55,7 @@ class RegistryProtocol(HttpToolsProtocol):
         self._watched: dict[bytes, bytes] = {}
         self._in_head = True
         self._head_bytes = 0
-        self._head_lines = 0
+        self._head_lines = self._header_bytes = 0
         self._splits = False  # what is fed to the parser ends with a head
         self._tail = b""  # the last bytes of a head that is not complete
         self._held: bytearray | None = None  # the start of a body that nobody asked for yet
@@ -152,11 +152,12 @@ class RegistryProtocol(HttpToolsProtocol):
         end = len(data) if found < 0 else found + 4 - len(self._tail)
         self._head_bytes += end
         self._tail = (self._tail + data[:end])[-3:] if found < 0 else b""
+        if self._head_bytes > _TARGET_LIMIT + _HEADERS_LIMIT:
+            self._refuse(HeadersTooLarge("the request's headers are too large"))
+            return b""
         self._splits = found >= 0
         self._parse(data[:end])
         self._splits = False
-        if self._in_head and self._head_bytes > _TARGET_LIMIT + _HEADERS_LIMIT:
-            self._refuse(HeadersTooLarge("the request's headers are too large"))
         return data[end:]
 
     def _feed_body(self, data: bytes) -> bytes:
@@ -180,7 +181,7 @@ class RegistryProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._watched = {}
-        self._head_lines = 0
+        self._head_lines = self._header_bytes = 0
         self._in_head = True
 
     def on_url(self, url: bytes) -> None:
@@ -192,8 +193,9 @@ class RegistryProtocol(HttpToolsProtocol):
         name = name.lower()
         self.headers.append((name, value))
         self._head_lines += 1
-        if self._head_lines > _HEADER_LINES:
-            raise HeadersTooLarge("the request has too many headers", limit=_HEADER_LINES)
+        self._header_bytes += len(name) + len(value) + 4
+        if self._head_lines > _HEADER_LINES or self._header_bytes > _HEADERS_LIMIT:
+            raise HeadersTooLarge("the request has too many or too large headers", limit=_HEADERS_LIMIT)
         if name in _WATCHED:
             if name in self._watched and name in _SINGLE:
                 raise RequestInvalid(f"the request has several {name.decode()} headers")

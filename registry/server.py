@@ -190,7 +190,7 @@ class _Supervisor:
             return worker
         log.error("a worker died and is started again", extra={"pid": worker.pid, "code": worker.exitcode})
         time.sleep(_RESTART_SECONDS)  # a worker that cannot start must not take the machine with it
-        return self._start()
+        return worker if self._stopping else self._start()
 
     def _stop(self) -> None:
         self._stopping = True

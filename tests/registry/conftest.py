@@ -9,16 +9,18 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from registry.app import create_app
 from registry.server import create
 from registry.settings import Settings
 from tests.registry.pushing import Repository
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[str]:
+def serving(settings: Settings, app: ASGIApp | None = None) -> Iterator[str]:
     """Run a server in a thread; its socket listens before, so nothing polls."""
-    running = create(settings)
+    running = create(settings, app)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -40,9 +42,23 @@ def settings(data: Path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def registry_url(settings: Settings) -> Iterator[str]:
-    with serving(settings) as url:
+def extensions(request: pytest.FixtureRequest) -> bool:
+    """Whether the server offers its fast paths; tables that run both ways parametrize this."""
+    return bool(getattr(request, "param", True))
+
+
+@pytest.fixture(scope="module")
+def registry_url(settings: Settings, extensions: bool) -> Iterator[str]:
+    app = create_app(settings)
+    with serving(settings, app if extensions else _without_extensions(app)) as url:
         yield url
+
+
+def _without_extensions(app: ASGIApp) -> ASGIApp:
+    async def plain(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({key: value for key, value in scope.items() if key != "extensions"}, receive, send)
+
+    return plain
 
 
 @pytest.fixture(scope="module")

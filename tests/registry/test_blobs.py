@@ -8,6 +8,13 @@ import pytest
 from storage.oci.digest import Digest
 from tests.registry.pushing import Repository, error_code
 
+pytestmark = pytest.mark.parametrize(
+    "extensions",
+    [pytest.param(True, id="fast"), pytest.param(False, id="plain")],
+    indirect=True,
+    scope="module",
+)
+
 CONTENT = bytes(range(256)) * 40
 
 

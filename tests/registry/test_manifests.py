@@ -18,6 +18,13 @@ from storage.oci.media_types import (
 )
 from tests.registry.pushing import Repository, descriptor, error_code, image, index
 
+pytestmark = pytest.mark.parametrize(
+    "extensions",
+    [pytest.param(True, id="fast"), pytest.param(False, id="plain")],
+    indirect=True,
+    scope="module",
+)
+
 
 def test_api_07_serves_the_exact_bytes_by_tag_and_digest(repository: Repository) -> None:
     repository.push_blob(b"{}")

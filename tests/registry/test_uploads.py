@@ -8,6 +8,13 @@ import pytest
 from storage.oci.digest import Digest
 from tests.registry.pushing import OCTETS, Repository, error_code, image, with_digest
 
+pytestmark = pytest.mark.parametrize(
+    "extensions",
+    [pytest.param(True, id="fast"), pytest.param(False, id="plain")],
+    indirect=True,
+    scope="module",
+)
+
 CONTENT = b"0123456789" * 1000
 DIGEST = Digest.of(CONTENT)
 
