@@ -186,11 +186,15 @@ class _Supervisor:
 
     def _replace(self, worker: SpawnProcess) -> SpawnProcess:
         worker.join()
-        if self._stopping:
+        if self._is_stopping():
             return worker
         log.error("a worker died and is started again", extra={"pid": worker.pid, "code": worker.exitcode})
         time.sleep(_RESTART_SECONDS)  # a worker that cannot start must not take the machine with it
-        return worker if self._stopping else self._start()
+        return worker if self._is_stopping() else self._start()
+
+    def _is_stopping(self) -> bool:
+        # A signal may have come during the line before; a method, so that no type checker forgets that.
+        return self._stopping
 
     def _stop(self) -> None:
         self._stopping = True

@@ -1,6 +1,7 @@
 """Every setting of `cargohold serve`: flag, environment variable and TOML key in one model."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -129,6 +130,8 @@ class Settings(BaseSettings):
     def _is_safe(self) -> Self:
         if self.path_prefix and not (self.path_prefix.startswith("/") and not self.path_prefix.endswith("/")):
             raise ValueError("path_prefix starts with a slash and does not end with one, as in /registry")
+        if self.metrics_listen and not re.fullmatch(r".+:\d{1,5}", self.metrics_listen):
+            raise ValueError("metrics_listen is HOST:PORT, as in 127.0.0.1:9090")
         if not (self.unix_socket or is_loopback(self.host) or self.allow_anonymous_push or self.read_only):
             raise ValueError(
                 f"{self.host} can be reached from other machines and anyone there could push: "
