@@ -1,0 +1,12 @@
+"""Ask every question in one run: `python -m benchmarks [--data DIR] [--rounds N]`."""
+
+from benchmarks import blob_get, blob_put, manifest_get, memory
+from benchmarks.lab import main
+
+main(
+    manifest_get.measure,
+    blob_get.measure,
+    blob_put.measure_put,
+    blob_put.measure_patch,
+    memory.measure,
+)
