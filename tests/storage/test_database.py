@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import Connection, Migration, SchemaNewer, SqliteDatabase, connect
+from storage.database import Connection, Migration, SchemaNewer, SqliteDatabase, Unit, connect
 from storage.oci.errors import InsufficientStorage, Unavailable
 
 FIRST = Migration(1, "0001_first", "CREATE TABLE item (id $id, name $text NOT NULL UNIQUE);\n")
@@ -24,7 +24,7 @@ def database(tmp_path: Path) -> Iterator[SqliteDatabase]:
     database.close()
 
 
-def insert(name: str) -> object:
+def insert(name: str) -> Unit[int]:
     return lambda db: db.execute("INSERT INTO item (name) VALUES (?)", (name,)).rowcount
 
 
@@ -35,7 +35,7 @@ def names(database: SqliteDatabase) -> list[str]:
 def test_brings_an_old_schema_forward(tmp_path: Path) -> None:
     url = f"sqlite:{tmp_path / 'test.db'}"
     old = connect(url, [FIRST])
-    old.transaction(insert("kept"))  # type: ignore[arg-type]
+    old.transaction(insert("kept"))
     old.close()
 
     new = connect(url, [FIRST, SECOND])
@@ -77,12 +77,16 @@ def test_a_unit_that_raises_undoes_only_itself(database: SqliteDatabase) -> None
         db.execute("INSERT INTO item (name) VALUES ('half')")
         raise LookupError("stop")
 
-    futures = [database.submit(unit) for unit in (insert("a"), fails, insert("b"))]  # type: ignore[arg-type]
+    before, failing, after = (
+        database.submit(insert("a")),
+        database.submit(fails),
+        database.submit(insert("b")),
+    )
 
-    assert futures[0].result() == 1
+    assert before.result() == 1
     with pytest.raises(LookupError):
-        futures[1].result()
-    assert futures[2].result() == 1
+        failing.result()
+    assert after.result() == 1
     assert names(database) == ["a", "b"]
 
 
@@ -95,7 +99,7 @@ def test_many_units_share_one_commit(tmp_path: Path, database: SqliteDatabase) -
 
     first = database.submit(waits)
     started.wait()
-    futures = [database.submit(insert(f"{n:02}")) for n in range(30)]  # type: ignore[arg-type]
+    futures = [database.submit(insert(f"{n:02}")) for n in range(30)]
     seen: list[int] = []
     watch = database.submit(lambda db: seen.append(1))
     go.set()
@@ -115,11 +119,11 @@ def test_a_cancelled_unit_does_nothing(database: SqliteDatabase) -> None:
 
     first = database.submit(waits)
     started.wait()
-    cancelled = database.submit(insert("never"))  # type: ignore[arg-type]
+    cancelled = database.submit(insert("never"))
     assert cancelled.cancel()
     go.set()
     first.result()
-    database.transaction(insert("after"))  # type: ignore[arg-type]
+    database.transaction(insert("after"))
 
     assert names(database) == ["after"]
 
@@ -143,7 +147,7 @@ def test_readers_see_what_is_committed_only(database: SqliteDatabase) -> None:
 
 def test_readers_cannot_write(database: SqliteDatabase) -> None:
     with pytest.raises(Unavailable):
-        database.read(insert("x"))  # type: ignore[arg-type]
+        database.read(insert("x"))
 
 
 def test_a_full_disk_is_told_as_such_and_later_writes_work(database: SqliteDatabase) -> None:
@@ -152,15 +156,15 @@ def test_a_full_disk_is_told_as_such_and_later_writes_work(database: SqliteDatab
 
     database.transaction(lambda db: limit(db, 20))
     with pytest.raises(InsufficientStorage):
-        database.transaction(insert("x" * 1_000_000))  # type: ignore[arg-type]
+        database.transaction(insert("x" * 1_000_000))
 
     database.transaction(lambda db: limit(db, 100_000))
-    assert database.transaction(insert("y" * 1_000_000)) == 1  # type: ignore[arg-type]
+    assert database.transaction(insert("y" * 1_000_000)) == 1
 
 
 def test_close_finishes_what_was_queued(tmp_path: Path) -> None:
     database = connect(f"sqlite:{tmp_path / 'test.db'}", [FIRST])
-    futures = [database.submit(insert(str(n))) for n in range(200)]  # type: ignore[arg-type]
+    futures = [database.submit(insert(str(n))) for n in range(200)]
 
     database.close()
 
