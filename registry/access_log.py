@@ -5,16 +5,14 @@ answering a small one.
 """
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Mapping
+from json.encoder import encode_basestring_ascii as _quote
 from typing import TextIO
 
 _FLUSH_SECONDS = 0.1
 _MOST_LINES = 1000
-
-_quote = json.JSONEncoder().encode
 
 
 class AccessLog:

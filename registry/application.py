@@ -148,10 +148,7 @@ class Application:
 
 
 def _content_length(response: Response) -> int:
-    for name, value in response.raw_headers:
-        if name == b"content-length":
-            return int(value)
-    return 0
+    return next((int(value) for name, value in response.raw_headers if name == b"content-length"), 0)
 
 
 def _refusal(error: RegistryError) -> Response:

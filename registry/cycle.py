@@ -5,7 +5,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from registry.body import BodyCut, BodyReader, Chunked, Framing, Length, Write
 from registry.zero_copy import FileSender
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _INLINE_BYTES = 64 * 1024
 # A body that nobody wants is read to its end if it is this short; else the connection closes.
 _DISCARD_BYTES = 64 * 1024
+_BODILESS = (204, 304)
 
 
 class Cycle(RequestResponseCycle):
@@ -27,27 +28,78 @@ class Cycle(RequestResponseCycle):
     received = 0  # bytes of the body, for the floor
     sent = 0  # bytes of the answer, for the floor
     closes = False  # the connection ends with this answer
+    _head = b""  # of the answer, not written yet
 
     async def receive(self) -> Any:
         self.protocol.release_body(self)
         return await super().receive()
 
     async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.zerocopysend":
-            await self._send_file(message)
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
             return
         if message["type"] == "http.response.start":
-            await self._send_start(message)
-            return
-        self.sent += len(message.get("body", b""))
-        await super().send(message)
+            self._start_response(message)
+        elif message["type"] == "http.response.body":
+            self._send_body(message.get("body", b""), more=message.get("more_body", False))
+        else:
+            await self._send_file(message)
 
-    async def _send_start(self, message: Any) -> None:
+    def _start_response(self, message: Any) -> None:
+        """Write the head down; it goes out with the first bytes behind it, in one system call."""
+        if self.response_started:
+            raise RuntimeError("the response was started before")
+        self.response_started = True
+        self.waiting_for_100_continue = False
         if self._has_unread_body():
             self.keep_alive = False
-        await super().send(message)
+        status = message["status"]
+        content = [STATUS_LINE[status]]
+        for name, value in (*self.default_headers, *message.get("headers", ())):
+            if b"\r" in value or b"\n" in value or b"\0" in value:
+                raise RuntimeError("a response header may not hold a line break")
+            if name == b"content-length":
+                self.expected_content_length = int(value)
+                self.chunked_encoding = False
+            elif name == b"connection" and value.lower() == b"close":
+                self.keep_alive = False
+                continue
+            content += (name, b": ", value, b"\r\n")
+        if self.chunked_encoding is None and self.scope["method"] != "HEAD" and status not in _BODILESS:
+            self.chunked_encoding = True
+            content.append(b"transfer-encoding: chunked\r\n")
+        content.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        self._head = b"".join(content)
         # uvicorn would close the transport right behind the answer; the protocol does it in its own way.
         self.closes, self.keep_alive = not self.keep_alive, True
+
+    def _send_body(self, body: bytes, *, more: bool) -> None:
+        if not self.response_started or self.response_complete:
+            raise RuntimeError("a body belongs between the start and the end of a response")
+        if self.scope["method"] == "HEAD":
+            self.expected_content_length, body = 0, b""
+        elif self.chunked_encoding:
+            body = _chunk(body, more=more)
+        else:
+            if len(body) > self.expected_content_length:
+                raise RuntimeError("the response is longer than its Content-Length")
+            self.expected_content_length -= len(body)
+        head, self._head = self._head, b""
+        self.sent += len(body)
+        if head or body:
+            self.transport.write(head + body if head else body)
+        if not more:
+            self._complete()
+
+    def _complete(self) -> None:
+        if self.expected_content_length:
+            raise RuntimeError("the response is shorter than its Content-Length")
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:  # the server shuts down
+            self.transport.close()
+        self.on_response()
 
     def _has_unread_body(self) -> bool:
         """Say whether more of the body is to come than is worth reading for nothing."""
@@ -85,6 +137,9 @@ class Cycle(RequestResponseCycle):
             return
         if not self.response_started or self.chunked_encoding or count > self.expected_content_length:
             raise RuntimeError("a zero-copy send must fit a Content-Length that was sent before")
+        if self._head:
+            self.transport.write(self._head)
+            self._head = b""
         await self._drain()
         with _duplicate(self.transport) as sock:
             sender = FileSender(sock, message["file"].fileno(), message["offset"], count)
@@ -99,7 +154,7 @@ class Cycle(RequestResponseCycle):
                 raise
         self.expected_content_length -= count
         if not message.get("more_body", False):
-            await super().send({"type": "http.response.body", "body": b"", "more_body": False})
+            self._complete()
 
     async def _drain(self) -> None:
         """Wait until the transport has sent all it holds, so that the file's bytes come behind it."""
@@ -131,6 +186,11 @@ class Cycle(RequestResponseCycle):
             remove(sock.fileno())
         if self.transport.is_closing():
             raise BodyCut("the connection was closed: its client left or was too slow")
+
+
+def _chunk(body: bytes, *, more: bool) -> bytes:
+    """Source: RFC 9112 §7.1."""
+    return (b"%x\r\n%s\r\n" % (len(body), body) if body else b"") + (b"" if more else b"0\r\n\r\n")
 
 
 def _resolve(future: "asyncio.Future[None]") -> None:

@@ -7,6 +7,7 @@ encoding that clients use and that cannot mean two things is `%3A` in a digest.
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 from storage.oci.errors import EndpointUnknown, RequestInvalid
 from storage.oci.names import RepositoryName
@@ -45,8 +46,9 @@ _TAGS = re.compile(r"/v2/(.+)/tags/list").fullmatch
 _RESOURCES = {"manifests": Resource.MANIFEST, "referrers": Resource.REFERRERS, "blobs": Resource.BLOB}
 
 
+@lru_cache(maxsize=1024)
 def match(raw_path: bytes) -> Route:
-    """Find what a raw path names.
+    """Find what a raw path names. Popular paths are remembered: the answer depends on nothing else.
 
     Raises EndpointUnknown for a path outside the API, NameInvalid for a name outside the grammar,
     RequestInvalid for bytes that are not ASCII. Source: distribution-spec spec.md, "Endpoints".

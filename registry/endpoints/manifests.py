@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from registry.endpoints.call import Call, empty
+from registry.endpoints.call import Answer, Call, empty
 from registry.endpoints.conditions import is_unchanged, read_condition
 from registry.metadata.manifests import Push
 from storage.oci import media_types
@@ -19,13 +19,14 @@ class ManifestEndpoint:
 
     async def get(self, call: Call) -> Response:
         found = await call.api.registry.manifest(call.name, parse_reference(call.tail))
-        etag = f'"{found.digest}"'
+        digest = found.digest.encode()
+        headers = [(b"docker-content-digest", digest), (b"etag", b'"%s"' % digest)]
         if is_unchanged(call.headers.get("if-none-match"), found.digest):
-            return Response(status_code=304, headers={"ETag": etag, "Docker-Content-Digest": found.digest})
-        headers = {"Docker-Content-Digest": found.digest, "ETag": etag, "Content-Type": found.media_type}
+            return Answer(304, headers)
+        headers += ((b"content-type", found.media_type.encode()), (b"content-length", b"%d" % found.size))
         if call.method == "HEAD":
-            return Response(headers={**headers, "Content-Length": str(found.size)})
-        return Response(await call.api.registry.manifest_body(found), headers=headers)
+            return Answer(200, headers)
+        return Answer(200, headers, found.body or await call.api.registry.manifest_body(found))
 
     async def put(self, call: Call) -> Response:
         reference = parse_reference(call.tail)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from registry.metadata import outbox, repositories, tags
 from registry.metadata.tags import ANY, Condition
@@ -34,8 +35,7 @@ _BY_DIGEST = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class StoredManifest:
+class StoredManifest(NamedTuple):
     """A manifest as it is served; `body` is None when it is too large to read on the event loop."""
 
     digest: str
