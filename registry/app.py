@@ -35,12 +35,12 @@ def create_app(settings: Settings) -> ASGIApp:
     Raises SchemaNewer for a database of a newer cargohold, RegistryError when it cannot be opened.
     """
     database, store = _open(settings)
-    offload, space = Offload(database), FreeSpace(store, settings.free_space_floor)
+    offload, space = Offload(database), FreeSpace(settings, store)
     api = Api(
         settings=settings,
         registry=Registry(settings, store, offload, space),
         uploads=Uploads(settings, database, store, offload, space),
-        access=OpenAccess(read_only=settings.read_only),
+        access=OpenAccess(settings),
         links=Links(
             settings.path_prefix, database.transaction(lambda db: secrets.ensure(db, "upload links"))
         ),
@@ -66,7 +66,7 @@ def create_app(settings: Settings) -> ASGIApp:
 def create_operations_app(settings: Settings) -> ASGIApp:
     """Build the application of the second listener: health and metrics."""
     database, store = _open(settings)
-    check = _check(database, FreeSpace(store, settings.free_space_floor))
+    check = _check(database, FreeSpace(settings, store))
     return WithLifespan(Operations(check), lambda: None, database.close)
 
 

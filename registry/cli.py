@@ -43,19 +43,20 @@ def serve(config: Path | None, no_delete: bool | None, **flags: Any) -> None:
     """
     from pydantic import ValidationError
 
-    from registry.settings import Settings
+    from registry.settings import Source
 
     given = {key: value for key, value in flags.items() if value is not None}
     if no_delete:
         given["delete_enabled"] = False
+    source = Source(config, given)
     try:
-        settings = Settings.load(config, given)
+        settings = source.load()
     except ValidationError as error:
         raise click.UsageError("; ".join(_explain(item) for item in error.errors())) from error
-    sys.exit(_serve(settings))
+    sys.exit(_serve(settings, source))
 
 
-def _serve(settings: Any) -> int:
+def _serve(settings: Any, source: Any) -> int:
     from registry import self_test
     from registry.logs import configure
     from registry.server import serve as serve_until_stopped
@@ -66,7 +67,7 @@ def _serve(settings: Any) -> int:
         print(f"error: {problem}", file=sys.stderr)
     if problems:
         return 1
-    return serve_until_stopped(settings)
+    return serve_until_stopped(settings, source)
 
 
 def _explain(error: Any) -> str:

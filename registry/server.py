@@ -28,8 +28,9 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from registry.gate import Gate, Limits
+from registry.logs import configure
 from registry.protocol import RegistryProtocol
-from registry.settings import Settings
+from registry.settings import Settings, Source
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +80,8 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def serve(settings: Settings) -> int:
-    """Run the registry until SIGTERM or SIGINT; return the exit code."""
+def serve(settings: Settings, source: Source) -> int:
+    """Run the registry until SIGTERM or SIGINT; return the exit code. SIGHUP reads `source` again."""
     try:
         listener = _listen(settings)
     except OSError as error:
@@ -91,10 +92,11 @@ def serve(settings: Settings) -> int:
         log.info("cargohold listening on %s", _url(settings, listener))
         if settings.workers == 1:
             server = create(settings)
+            _reload_on_hangup(settings, source)
             _tune()
             server.run(sockets=[listener])
             return 0 if server.started else 1
-        return _Supervisor(settings, listener).run()
+        return _Supervisor(settings, source, listener).run()
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -162,8 +164,9 @@ def _operations(settings: Settings) -> Iterator[None]:
 class _Supervisor:
     """Keeps the workers alive and hands signals on."""
 
-    def __init__(self, settings: Settings, listener: socket.socket) -> None:
+    def __init__(self, settings: Settings, source: Source, listener: socket.socket) -> None:
         self._settings = settings
+        self._source = source
         self._listener = listener
         self._context = get_context("spawn")
         # Workers see the other end close when this process dies, however it dies.
@@ -174,6 +177,7 @@ class _Supervisor:
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop())
+        signal.signal(signal.SIGHUP, lambda *_: self._hang_up())
         self._workers = [self._start() for _ in range(self._settings.workers)]
         while self._workers:
             ended = connection.wait([worker.sentinel for worker in self._workers], timeout=1.0)
@@ -185,8 +189,12 @@ class _Supervisor:
         return 0
 
     def _start(self) -> SpawnProcess:
-        worker = self._context.Process(target=_work, args=(self._settings, self._listener, self._theirs))
+        arguments = (self._settings, self._source, self._listener, self._theirs)
+        worker = self._context.Process(target=_work, args=arguments)
+        # Inherited until the worker has its own handler: else an early SIGHUP would end it.
+        handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         worker.start()
+        signal.signal(signal.SIGHUP, handler)
         return worker
 
     def _replace(self, worker: SpawnProcess) -> SpawnProcess:
@@ -201,21 +209,46 @@ class _Supervisor:
         # A signal may have come during the line before; a method, so that no type checker forgets that.
         return self._stopping
 
+    def _hang_up(self) -> None:
+        # Quietly for itself: it is what a worker that is started later begins with.
+        with contextlib.suppress(ValueError, OSError):
+            self._settings.adopt(self._source.load())
+        for worker in self._workers:
+            if worker.pid is not None and worker.is_alive():
+                os.kill(worker.pid, signal.SIGHUP)
+
     def _stop(self) -> None:
         self._stopping = True
         for worker in self._workers:
             worker.terminate()
 
 
-def _work(settings: Settings, listener: socket.socket, parent: "connection.Connection[Any, Any]") -> None:
+def _work(
+    settings: Settings, source: Source, listener: socket.socket, parent: "connection.Connection[Any, Any]"
+) -> None:
     """Be a worker: serve until SIGTERM, or until the parent is gone."""
-    from registry.logs import configure
-
     configure(settings.log_level)
+    _reload_on_hangup(settings, source)
+    # A SIGHUP that came before the line above was ignored; what it meant is read here.
+    _reload(settings, source)
     server = create(settings)
     _tune()
     threading.Thread(target=_exit_with, args=(parent, server), daemon=True).start()
     server.run(sockets=[listener])
+
+
+def _reload(settings: Settings, source: Source) -> None:
+    try:
+        taken, left = settings.adopt(source.load())
+    except (ValueError, OSError) as error:
+        log.error("settings could not be read again", extra={"reason": str(error)})
+        return
+    configure(settings.log_level)
+    log.info("settings read again", extra={"changed": taken, "need_a_restart": left})
+
+
+def _reload_on_hangup(settings: Settings, source: Source) -> None:
+    signal.signal(signal.SIGHUP, lambda *_: _reload(settings, source))
 
 
 def _tune() -> None:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -15,6 +16,22 @@ from pydantic_settings import (
 
 MIB = 1024 * 1024
 DAY = 24 * 60 * 60.0
+
+# What SIGHUP may change: everything that is asked for anew at each request or collection.
+RELOADABLE = frozenset(
+    {
+        "delete_enabled",
+        "sparse_index",
+        "read_only",
+        "chunk_min_length",
+        "referrers_page",
+        "list_page",
+        "free_space_floor",
+        "lease_seconds",
+        "upload_seconds",
+        "log_level",
+    }
+)
 
 
 class Settings(BaseSettings):
@@ -120,6 +137,17 @@ class Settings(BaseSettings):
         environment = cls._environment()
         return cls.model_validate({**file, **environment, **flags})
 
+    def adopt(self, newer: Self) -> tuple[list[str], list[str]]:
+        """Take over what may change while serving; return the names that changed, and those that did not.
+
+        The second list are settings that differ but need a restart.
+        """
+        changed = [name for name in type(self).model_fields if getattr(self, name) != getattr(newer, name)]
+        taken = [name for name in changed if name in RELOADABLE]
+        # The one place where settings change; every reader asks for them when it needs them.
+        self.__dict__.update({name: getattr(newer, name) for name in taken})
+        return taken, [name for name in changed if name not in taken]
+
     @classmethod
     def _environment(cls) -> dict[str, Any]:
         from pydantic_settings import EnvSettingsSource
@@ -138,6 +166,18 @@ class Settings(BaseSettings):
                 "listen on 127.0.0.1, or say --allow-anonymous-push or --read-only"
             )
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where settings were read, to read them again."""
+
+    config: Path | None
+    flags: dict[str, Any]
+
+    def load(self) -> Settings:
+        """Read again. Raises pydantic's ValidationError."""
+        return Settings.load(self.config, self.flags)
 
 
 def is_loopback(host: str) -> bool:

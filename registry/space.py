@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from registry.settings import Settings
 from storage.blobs import BlobStore
 from storage.oci.errors import InsufficientStorage
 
@@ -11,9 +12,9 @@ _RECHECK = 16 * 1024 * 1024
 class FreeSpace:
     """Measures the store's free bytes against the floor an operator set."""
 
-    def __init__(self, store: BlobStore, floor: int) -> None:
+    def __init__(self, settings: Settings, store: BlobStore) -> None:
+        self._settings = settings
         self._store = store
-        self._floor = floor
 
     def free_bytes(self) -> int:
         """Return the bytes left on the store's disk; 0 where the store has no such limit."""
@@ -22,10 +23,11 @@ class FreeSpace:
     def check(self, size: int = 0) -> None:
         """Raise InsufficientStorage when storing `size` more bytes would pass the floor."""
         free = self._store.free_bytes()
-        if free is not None and free - size < self._floor:
+        floor = self._settings.free_space_floor
+        if free is not None and free - size < floor:
             raise InsufficientStorage(
                 "the registry's disk is nearly full; delete images or ask its operator for space",
-                free_bytes=max(free - self._floor, 0),
+                free_bytes=max(free - floor, 0),
             )
 
     def guard(self, write: Callable[[memoryview], None]) -> Callable[[memoryview], None]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from registry.settings import Settings
 from storage.oci.errors import Denied
 from storage.oci.names import RepositoryName
 
@@ -46,15 +47,15 @@ class Access(Protocol):
 class OpenAccess:
     """Everybody may do everything, or only pull: for a loopback listener or behind other walls."""
 
-    def __init__(self, *, read_only: bool) -> None:
-        self._read_only = read_only
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
     def authenticate(self, headers: Mapping[str, str]) -> Principal:
         return ANONYMOUS
 
     def require(self, principal: Principal, action: Action, name: RepositoryName | None) -> None:
-        if self._read_only and action is not Action.PULL:
+        if self._settings.read_only and action is not Action.PULL:
             raise Denied("this registry is read-only")
 
     def may(self, principal: Principal, action: Action, name: RepositoryName) -> bool:
-        return action is Action.PULL or not self._read_only
+        return action is Action.PULL or not self._settings.read_only

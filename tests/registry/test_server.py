@@ -158,6 +158,30 @@ def test_crash_22_sigterm_lets_a_running_upload_end(tmp_path: Path) -> None:
         process.wait(20)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sighup_reads_the_settings_again(tmp_path: Path, workers: str) -> None:
+    config, port = tmp_path / "cargohold.toml", free_port()
+    config.write_text("chunk_min_length = 1\n")
+    url = f"http://127.0.0.1:{port}"
+    flags = ("--config", str(config), "--port", str(port), "--workers", workers)
+    with running(tmp_path / "data", *flags) as (process, lines):
+        answers(f"{url}/v2/")
+        config.write_text("chunk_min_length = 2\nidle_seconds = 99\n")
+        process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        told = '"changed": ["chunk_min_length"], "need_a_restart": ["idle_seconds"]'
+        while len([line for line in lines if told in line]) < int(workers):
+            assert time.monotonic() < deadline
+        begun = httpx.post(f"{url}/v2/a/blobs/uploads/")
+        assert begun.headers["OCI-Chunk-Min-Length"] == "2"
+
+        config.write_text("chunk_min_length = 'x'\n")
+        process.send_signal(signal.SIGHUP)
+        while not any("could not be read again" in line for line in lines):
+            assert time.monotonic() < deadline
+        assert httpx.get(f"{url}/v2/").status_code == 200
+
+
 def test_listens_on_a_unix_socket(tmp_path: Path) -> None:
     path = tmp_path / "registry.sock"
     with running(tmp_path / "data", "--unix-socket", str(path)):
