@@ -13,7 +13,6 @@ import signal
 import socket
 import stat
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing import connection, get_context
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
@@ -133,12 +133,26 @@ def _metrics_directory(settings: Settings) -> Iterator[None]:
     if settings.workers == 1:
         yield
         return
-    directory = tempfile.mkdtemp(prefix="cargohold-metrics-")
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = directory
+    place = settings.data / "metrics"
+    _remove_dead(place)
+    directory = place / str(os.getpid())
+    directory.mkdir(mode=0o700, parents=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
     try:
         yield
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_dead(place: Path) -> None:
+    """Remove what processes left that were killed."""
+    for directory in place.glob("[0-9]*"):
+        try:
+            os.kill(int(directory.name), 0)
+        except ProcessLookupError:
+            shutil.rmtree(directory, ignore_errors=True)
+        except PermissionError:
+            continue
 
 
 @contextlib.contextmanager
