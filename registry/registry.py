@@ -1,5 +1,6 @@
 """The verbs of the registry: what each request does, with no HTTP in it."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,8 @@ from storage.oci.errors import (
     ReferenceConflict,
 )
 from storage.oci.names import Reference, RepositoryName, Tag
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,8 @@ class Registry:
                 return tags.remove(db, name, repository, reference, principal)
             _refuse_held(manifests.holders(db, repository, reference), reference)
             gone = manifests.delete(db, name, repository, reference, principal)
-            return gone and (manifests.drop_if_unheld(db, reference, lease) or True)
+            manifests.drop_if_unheld(db, reference, lease)
+            return gone
 
         if not await self._offload.transaction(unit):
             raise ManifestUnknown(f"no manifest {reference} in {name}", reference=str(reference))
@@ -102,8 +106,16 @@ class Registry:
         return found
 
     async def open_blob(self, found: StoredBlob) -> BlobFile:
-        """Open the bytes of a blob. Raises BlobUnknown when they are gone."""
-        return await self._offload.blobs(self._store.open, found.location)
+        """Open the bytes of a blob.
+
+        Raises BlobUnknown when they are gone; a HEAD then says so too, and the next push heals it (INV-05).
+        """
+        try:
+            return await self._offload.blobs(self._store.open, found.location)
+        except BlobUnknown:
+            await self._offload.transaction(partial(blobs.quarantine, location=found.location))
+            log.error("the bytes of a blob are gone", extra={"location": found.location})
+            raise
 
     async def delete_blob(self, name: RepositoryName, digest: Digest) -> None:
         """Take a blob away from a repository. Raises BlobUnknown, and ReferenceConflict while it is used."""

@@ -180,6 +180,9 @@ class SqliteDatabase:
         self._opened: list[SqliteConnection] = []
         self._opened_lock = threading.Lock()
         self._queue: queue.SimpleQueue[tuple[Unit[Any], Future[Any]] | None] = queue.SimpleQueue()
+        # SQLite gives its other files the mode of this one.
+        with _ours():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._turn = os.open(f"{path}.writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._writer = self._open(read_only=False, busy_seconds=_BUSY_SECONDS)
         self._migrate(migrations)
@@ -329,6 +332,8 @@ def _ours() -> Iterator[None]:
     """Turn the driver's errors into ours."""
     try:
         yield
+    except OSError as error:
+        raise Unavailable(f"the database cannot be opened: {error.strerror}", retry_after_seconds=30) from error
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorname", "").startswith("SQLITE_FULL"):
             raise InsufficientStorage("the disk of the database is full") from error

@@ -17,7 +17,7 @@ ONLY_IN = {
     "psycopg": {"storage/postgresql.py"},
     "sqlite3": {"storage/database.py"},
     "pysqlite3": {"storage/database.py"},
-    "uvicorn": {"registry/server.py", "registry/protocol.py"},
+    "uvicorn": {"registry/server.py", "registry/protocol.py", "registry/cycle.py"},
     "starlette": {"registry/"},
     "httpx": {"client/"},
 }

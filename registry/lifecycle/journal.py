@@ -38,12 +38,15 @@ class Journal:
 
     def _store_manifests(self, events: Iterable[dict[str, str]]) -> None:
         for event in events:
-            if event["kind"] == "manifest":
+            if event["kind"] in ("manifest", "unmanifest"):
                 self._store_manifest(Digest.parse(event["digest"]))
 
     def _store_manifest(self, digest: Digest) -> None:
+        """Bring the object of a manifest to what the database holds now: its bytes, or nothing."""
         body = self._database.read(lambda db: manifests.find_body(db, str(digest)))
-        if body is not None:  # else it was deleted since, and a later line says so
+        if body is None:
+            self._objects.delete(manifest_key(digest))
+        else:
             self._objects.put(manifest_key(digest), body)
 
     def _append(self, rows: list[tuple[int, str]]) -> None:

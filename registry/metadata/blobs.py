@@ -157,6 +157,11 @@ def holders(db: Connection, name: RepositoryName, digest: Digest, limit: int = 5
     return [parent for (parent,) in rows]
 
 
+def quarantine(db: Connection, location: Location) -> None:
+    """Stop serving a location whose bytes are bad or gone; its digest is unknown until it is pushed again."""
+    db.execute("UPDATE blob SET state = 'quarantined' WHERE location = ?", (location,))
+
+
 def take_unreferenced(db: Connection, limit: int) -> list[Location]:
     """Take away up to `limit` blobs that no manifest references and whose lease has ended.
 

@@ -207,7 +207,10 @@ def delete(db: Connection, name: RepositoryName, repository: int, digest: Digest
 
 
 def drop_if_unheld(db: Connection, digest: Digest, lease_seconds: float) -> bool:
-    """Drop the rows of a manifest that no repository holds; what it referenced gets a lease."""
+    """Drop the rows of a manifest that no repository holds; what it referenced gets a lease.
+
+    Says whether no repository holds it.
+    """
     key = (str(digest),)
     if db.execute("SELECT 1 FROM repository_manifest WHERE digest = ? LIMIT 1", key).fetchone():
         return False

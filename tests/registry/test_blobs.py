@@ -189,6 +189,7 @@ def test_inv_05_a_push_heals_a_blob_whose_bytes_are_gone(
     for file in settings.data.glob(f"blobs/sha256/*/{digest.hex}*"):  # type: ignore[attr-defined]
         file.unlink()
     assert repository.get(f"blobs/{digest}").status_code == 404
+    assert repository.http.head(f"{repository.url}/blobs/{digest}").status_code == 404, "or nobody sends it"
 
     repository.push_blob(b"lost by the disk")
 

@@ -97,6 +97,7 @@ def test_a_manifest_that_is_gone_again_is_only_a_line(
     database: SqliteDatabase, objects: FilesystemObjects
 ) -> None:
     manifest = push(database, "v1")
+    Journal(database, objects).drain()
 
     def remove(db: Connection) -> None:
         repository = repositories.find(db, NAME)
