@@ -164,11 +164,11 @@ class Cycle(RequestResponseCycle):
         self.transport.set_write_buffer_limits(high=self.protocol.write_buffer)
 
     async def _run_sender(self, sender: FileSender, sock: socket.socket) -> None:
-        protocol, loop = self.protocol, self.protocol.loop
+        protocol, loop, before = self.protocol, self.protocol.loop, self.sent
         done = sender.try_once() if sender.is_short(_INLINE_BYTES) else False
         while not done:
             done = await _finish(loop.run_in_executor(protocol.threads, sender.run))
-            self.sent = sender.sent
+            self.sent = before + sender.sent
             if not done:
                 await self._wait(loop.add_writer, loop.remove_writer, sock)
         if self.disconnected:
