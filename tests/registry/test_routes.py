@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.routes import Resource, Route, match
-from storage.oci.errors import NameInvalid, RegistryError
+from storage.oci.errors import EndpointUnknown, NameInvalid, RegistryError, RequestInvalid
 from storage.oci.names import RepositoryName
 
 # Source: distribution-spec spec.md, "Pulling manifests".
@@ -27,9 +27,11 @@ PATHS = {
 PARTS = st.sampled_from(
     ["manifests", "blobs", "uploads", "tags", "list", "referrers", "v2", "a", "b-c", "x.y"]
 )
-NAMES = st.lists(PARTS, min_size=1, max_size=6).map("/".join) | st.from_regex(
-    is_name.__self__, fullmatch=True
-)
+PIECES = [
+    *(b"/", b"//", b"v2", b"a", b"manifests", b"blobs", b"uploads", b"tags", b"list", b"referrers"),
+    *(b"_catalog", b"..", b".", b"%2f", b"%3A", b"%00", b"\\", b"\n", b"\xc3\xa9", b"A"),
+]
+NAMES = st.lists(PARTS, min_size=1, max_size=6).map("/".join)
 RESOURCES = st.sampled_from(list(PATHS))
 UNHURRIED = settings(deadline=None)
 
@@ -52,7 +54,7 @@ def test_finds(path: str, route: Route) -> None:
 
 
 @UNHURRIED
-@given(NAMES.filter(lambda name: len(name) <= 255), RESOURCES)
+@given(NAMES, RESOURCES)
 def test_api_01_finds_every_name_at_every_endpoint(name: str, resource: Resource) -> None:
     found = match(PATHS[resource].format(name).encode())
 
@@ -60,7 +62,7 @@ def test_api_01_finds_every_name_at_every_endpoint(name: str, resource: Resource
 
 
 @UNHURRIED
-@given(st.text("abz019._-/A%\\ \n", min_size=1, max_size=30), RESOURCES)
+@given(st.text("abz019._-/A%\\ ", min_size=1, max_size=30), RESOURCES)
 def test_api_01_a_name_is_what_the_specs_expression_matches(name: str, resource: Resource) -> None:
     path = PATHS[resource].format(name).encode()
     if is_name(name):
@@ -73,22 +75,15 @@ def test_api_01_a_name_is_what_the_specs_expression_matches(name: str, resource:
 @UNHURRIED
 @given(
     st.binary(max_size=200)
-    | st.lists(
-        st.sampled_from(
-            [b"/", b"//", b"v2", b"a", b"manifests", b"blobs", b"uploads", b"tags", b"list", b"referrers"]
-            + [b"_catalog", b"..", b".", b"%2f", b"%3A", b"%00", b"\\", b"\n", b"\xc3\xa9", b"A"]
-        ),
-        max_size=14,
-    ).map(lambda parts: b"/v2/" + b"".join(parts))
+    | st.lists(st.sampled_from(PIECES), max_size=14).map(lambda pieces: b"/v2/" + b"".join(pieces))
 )
 def test_http_03_any_bytes_are_a_valid_name_or_refused(raw_path: bytes) -> None:
     try:
         found = match(raw_path)
-    except RegistryError as error:
-        assert error.status in (400, 404)
-    else:
-        assert found.name is None or is_name(found.name.value)
-        assert "/" not in found.tail
+    except (EndpointUnknown, NameInvalid, RequestInvalid):
+        return
+    assert found.name is None or is_name(found.name.value)
+    assert "/" not in found.tail
 
 
 def test_a_long_path_of_parts_is_matched_in_no_time() -> None:
