@@ -333,7 +333,9 @@ def _ours() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unavailable(f"the database cannot be opened: {error.strerror}", retry_after_seconds=30) from error
+        raise Unavailable(
+            f"the database cannot be opened: {error.strerror}", retry_after_seconds=30
+        ) from error
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorname", "").startswith("SQLITE_FULL"):
             raise InsufficientStorage("the disk of the database is full") from error
