@@ -34,6 +34,7 @@ _WRITE_BUFFER = 256 * 1024
 _LINGER_SECONDS = 5.0
 
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+_METHOD_NAMES = [method.decode() for method in _METHODS]
 _SINGLE = frozenset({b"host", b"authorization", b"content-length", b"transfer-encoding", b"content-encoding"})
 _WATCHED = _SINGLE | {b"upgrade", b"expect"}
 _TLS_HANDSHAKE = 0x16
@@ -96,10 +97,14 @@ class RegistryProtocol(HttpToolsProtocol):
         self._refused = True
         current = self._current()
         if current is not None and not current.response_complete:
-            current.closes = True
-            current.keep_alive = current.response_started
             self.pipeline.clear()
-            return
+            if current.response_started or not current.more_body:
+                current.closes = True
+                current.keep_alive = current.response_started
+                return
+            # It is this request's own body that is broken: its handler hears that nothing more comes.
+            current.disconnected = True
+            current.message_event.set()
         body = render(error)
         head = [f"HTTP/1.1 {error.status} Refused", "content-type: application/json"]
         head += [f"{name.lower()}: {value}" for name, value in error.headers.items()]
@@ -223,7 +228,7 @@ class RegistryProtocol(HttpToolsProtocol):
         if version not in ("1.1", "1.0"):
             raise RequestInvalid("only HTTP/1.1 and HTTP/1.0 are spoken here")
         if method not in _METHODS:
-            raise Unsupported(f"{method.decode()} is not supported here")
+            raise Unsupported(f"{method.decode()} is not supported here", allow=sorted(_METHOD_NAMES))
         if not self.url.startswith(b"/"):
             raise RequestInvalid("the request target is not a path")
         host = watched.get(b"host")

@@ -23,7 +23,7 @@ class Wire:
         self.sock.sendall(data.encode("latin-1") if isinstance(data, str) else data)
 
     def answer(self, *, head_only: bool = False) -> Answer:
-        """Read one answer with a Content-Length."""
+        """Read one answer with a Content-Length; an interim one, as 100, has none."""
         while b"\r\n\r\n" not in self._rest:
             self._receive()
         head, _, rest = bytes(self._rest).partition(b"\r\n\r\n")
