@@ -43,7 +43,7 @@ def serve(config: Path | None, no_delete: bool | None, **flags: Any) -> None:
     """
     from pydantic import ValidationError
 
-    from registry.settings import Source
+    from registry.settings import SettingsUnreadable, Source
 
     given = {key: value for key, value in flags.items() if value is not None}
     if no_delete:
@@ -53,6 +53,8 @@ def serve(config: Path | None, no_delete: bool | None, **flags: Any) -> None:
         settings = source.load()
     except ValidationError as error:
         raise click.UsageError("; ".join(_explain(item) for item in error.errors())) from error
+    except SettingsUnreadable as error:
+        raise click.UsageError(" ".join(str(error).split())) from error
     sys.exit(_serve(settings, source))
 
 

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -9,10 +10,11 @@ from typing import Annotated, Any, Self
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
+from pydantic_settings.exceptions import SettingsError
 
 MIB = 1024 * 1024
 DAY = 24 * 60 * 60.0
@@ -32,6 +34,13 @@ RELOADABLE = frozenset(
         "log_level",
     }
 )
+
+
+_is_prefix = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+").fullmatch
+
+
+class SettingsUnreadable(ValueError):
+    """A file or variable that is not even in its form; the message names it."""
 
 
 class Settings(BaseSettings):
@@ -132,8 +141,11 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, config: Path | None, flags: dict[str, Any]) -> Self:
-        """Read flags over environment over file. Raises pydantic's ValidationError, naming the key."""
-        file = TomlConfigSettingsSource(cls, config)() if config else {}
+        """Read flags over environment over file.
+
+        Raises pydantic's ValidationError, naming the key; SettingsUnreadable; OSError for a missing file.
+        """
+        file = _read_toml(config) if config else {}
         environment = cls._environment()
         return cls.model_validate({**file, **environment, **flags})
 
@@ -150,16 +162,19 @@ class Settings(BaseSettings):
 
     @classmethod
     def _environment(cls) -> dict[str, Any]:
-        from pydantic_settings import EnvSettingsSource
-
-        return EnvSettingsSource(cls)()
+        try:
+            return EnvSettingsSource(cls)()
+        except SettingsError as error:
+            raise SettingsUnreadable(str(error)) from error
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:
-        if self.path_prefix and not (self.path_prefix.startswith("/") and not self.path_prefix.endswith("/")):
+        if self.path_prefix and not _is_prefix(self.path_prefix):
             raise ValueError("path_prefix starts with a slash and does not end with one, as in /registry")
-        if self.metrics_listen and not re.fullmatch(r".+:\d{1,5}", self.metrics_listen):
+        if self.metrics_listen and not _is_address(self.metrics_listen):
             raise ValueError("metrics_listen is HOST:PORT, as in 127.0.0.1:9090")
+        for proxy in self.trusted_proxies:
+            ipaddress.ip_network(proxy, strict=False)  # its ValueError says what is wrong
         if not (self.unix_socket or is_loopback(self.host) or self.allow_anonymous_push or self.read_only):
             raise ValueError(
                 f"{self.host} can be reached from other machines and anyone there could push: "
@@ -178,6 +193,18 @@ class Source:
     def load(self) -> Settings:
         """Read again. Raises pydantic's ValidationError."""
         return Settings.load(self.config, self.flags)
+
+
+def _read_toml(config: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(config.read_text("utf-8"))
+    except ValueError as error:
+        raise SettingsUnreadable(f"{config} is not TOML: {error}") from error
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and re.fullmatch("[0-9]{1,5}", port) is not None and int(port) < 65536
 
 
 def is_loopback(host: str) -> bool:

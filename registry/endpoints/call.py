@@ -23,8 +23,8 @@ from storage.oci.names import RepositoryName
 
 BLOCK = 1024 * 1024
 
-_COUNT = re.compile(r"\d{1,10}").fullmatch
-_LENGTH = re.compile(r"\d{1,19}").fullmatch
+_COUNT = re.compile(r"[0-9]{1,19}").fullmatch
+_LENGTH = re.compile(r"[0-9]{1,19}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)

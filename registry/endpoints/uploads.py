@@ -25,7 +25,7 @@ _MOUNT_SOURCES = 100
 
 _UPLOAD_ID = re.compile(r"[0-9a-f]{32}").fullmatch
 # The spec's form; `bytes` and a total stand before and behind it where clients follow RFC 9110.
-_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?(\d{1,19})-(\d{1,19})(?:/(?:\d{1,19}|\*))?").fullmatch
+_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]{1,19}|\*))?").fullmatch
 
 
 class UploadsEndpoint:

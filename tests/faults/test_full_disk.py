@@ -1,124 +1,133 @@
-"""A disk that fills in the middle of pushes, and one that fails (CRASH-09, CRASH-10, CRASH-20)."""
+"""Disks that fill in the middle of pushes, to the floor and to the last block (CRASH-20, OPS-09)."""
 
-import os
-import shutil
-import subprocess
+import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from storage.oci.digest import Digest
-from tests.registry.pushing import OCTETS, Repository, with_digest
+from tests.faults.pushes import Acknowledged, Client, Refused, errors
+from tests.registry.pushing import OCTETS, Repository, error_code, with_digest
 from tests.registry.test_server import answers, free_port, running
+from tests.storage.small_disk import grow, small_disk
+
+MIB = 1024 * 1024
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("LEFT OUT: only root may mount a tmpfs of 24 MiB")
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], check=True)
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def test_crash_20_nothing_acknowledged_is_lost_on_a_full_disk(small_disk: Path) -> None:
+@contextmanager
+def registry_on(disk: Path, floor: int) -> Iterator[httpx.Client]:
+    """Run a server with its data on a small disk; yields a client of it."""
     port = free_port()
-    environment = {"CARGOHOLD_FREE_SPACE_FLOOR": "0", "CARGOHOLD_LEASE_SECONDS": "0"}
-    with running(small_disk / "data", "--port", str(port), **environment):
-        url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}"
+    environment = {"CARGOHOLD_FREE_SPACE_FLOOR": str(floor)}
+    with running(disk / "data", "--port", str(port), **environment) as (_, lines):
         answers(f"{url}/v2/")
         with httpx.Client(base_url=url, timeout=20) as http:
-            repository = Repository(http, "full/app")
-            kept: dict[str, bytes] = {}
-            statuses = [_push_until_full(repository, f"v{number}", kept) for number in range(60)]
-            assert 507 in statuses, "the disk did fill"
-            assert set(statuses) <= {201, 507, 503}
-            assert kept
-            for tag, body in kept.items():
-                assert repository.get(f"manifests/{tag}").content == body
-                layer = http.get(f"{repository.url}/blobs/{Digest.of(_layer(tag))}")
-                assert layer.content == _layer(tag)
-            (small_disk / "data" / "filler").unlink(missing_ok=True)
-            for tag in list(kept)[:3]:
-                digest = Digest.of(kept[tag])
-                assert http.delete(f"{repository.url}/manifests/{digest}").status_code in (202, 507)
-    # A grown database does not shrink by itself, so the room comes from outside.
-    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
-    with running(small_disk / "data", "--port", str(port), **environment):
-        answers(f"{url}/v2/")
-        with httpx.Client(base_url=url) as http:
-            assert Repository(http, "full/app").push_image("after", b"room again")
+            yield http
+    assert errors(lines) == []
 
 
-def _layer(tag: str) -> bytes:
-    return tag.encode() * 300_000
+def fill(client: Client, size: int) -> list[int]:
+    """Push images until ten in a row were refused; return the refusals' statuses."""
+    refusals: list[int] = []
+    for number in range(1000):
+        try:
+            client.push_image(f"v{number}", client.random.randbytes(size))
+            refusals.clear()
+        except Refused as refused:
+            refusals.append(refused.status)
+        if len(refusals) == 10:
+            return refusals
+    pytest.fail("the disk never filled")
 
 
-def _push_until_full(repository: Repository, tag: str, kept: dict[str, bytes]) -> int:
-    """Push an image of about 700 kB; return the first status that was not a success, or 201."""
-    from tests.registry.pushing import image
+# Sizes from which the last blocks go to blobs, to the database, or to both.
+@pytest.mark.parametrize(("size", "megabytes"), [(900_000, 24), (150_000, 12), (4_000, 6)])
+def test_crash_20_nothing_acknowledged_is_lost_on_a_full_disk(size: int, megabytes: int) -> None:
+    log = Acknowledged()
+    with small_disk(megabytes) as disk:
+        with registry_on(disk, floor=0) as http:
+            client = Client(http, "full/app", log, seed=size)
+            refusals = fill(client, size)
+            assert set(refusals) <= {507, 503}, refusals
+            assert 507 in refusals
+            assert log.tags
+            log.check(http)
+            grow(disk, 64)
+            client.push_image("after", b"room again")
+            log.sessions.clear()  # what was refused was ended by the client
+            log.check(http)
+        with registry_on(disk, floor=0) as http:
+            log.check(http)
 
-    for content in (b"{}", _layer(tag)):
-        begun = repository.http.post(f"{repository.url}/blobs/uploads/")
-        if begun.status_code != 202:
-            return begun.status_code
-        digest = Digest.of(content)
-        stored = repository.http.put(
-            with_digest(begun.headers["Location"], digest), content=content, headers=OCTETS
-        )
-        if stored.status_code != 201:
-            return stored.status_code
-    body = image(b"{}", _layer(tag))
-    response = repository.put_manifest(tag, body)
-    if response.status_code == 201:
-        kept[tag] = body
-    return response.status_code
+
+def test_crash_20_a_little_room_is_enough_to_start_and_delete() -> None:
+    log = Acknowledged()
+    with small_disk(24) as disk:
+        with registry_on(disk, floor=0) as http:
+            client = Client(http, "full/app", log, seed=0)
+            fill(client, 900_000)
+        grow(disk, 25)
+        with registry_on(disk, floor=0) as http:
+            log.check(http)
+            for (name, tag), digests in list(log.tags.items())[:3]:
+                assert http.delete(f"/v2/{name}/manifests/{digests[-1]}").status_code == 202
+                assert http.get(f"/v2/{name}/manifests/{tag}").status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("calls", "error", "statuses"),
-    [
-        pytest.param("fsync", "EIO", {500, 503}, id="crash-10-fsync"),
-        pytest.param("pwrite64", "ENOSPC", {507, 503}, id="crash-09-write"),
-        pytest.param("rename", "EIO", {503}, id="crash-09-rename"),
-    ],
-)
-def test_a_disk_that_fails_once_fails_one_push(
-    tmp_path: Path, calls: str, error: str, statuses: set[int]
+@pytest.fixture(scope="module")
+def near_floor() -> Iterator[tuple[httpx.Client, Path]]:
+    """A disk of 96 MiB of which 64 may be used."""
+    with small_disk(96) as disk, registry_on(disk, floor=32 * MIB) as http:
+        yield http, disk
+
+
+@pytest.mark.parametrize("way", ["patch", "patch-streamed", "put", "single-post"])
+def test_ops_09_refuses_an_upload_that_would_pass_the_floor(
+    near_floor: tuple[httpx.Client, Path], way: str
 ) -> None:
-    if os.geteuid() != 0 or shutil.which("strace") is None:
-        pytest.skip("LEFT OUT: needs root and strace")
-    port = free_port()
-    with running(tmp_path, "--port", str(port)) as (process, _):
-        url = f"http://127.0.0.1:{port}"
-        answers(f"{url}/v2/")
-        with httpx.Client(base_url=url, timeout=30) as http:
-            repository = Repository(http, "eio/app")
-            before = repository.push_image("before", b"kept")
-            location = repository.begin()
-            trace = subprocess.Popen(
-                ["strace", "-f", "-qq", "-o", "/dev/null", "-p", str(process.pid),
-                 "-P", str(next((tmp_path / "uploads").iterdir())), "-P", str(tmp_path / "blobs"),
-                 "-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when=1"],
-            )  # fmt: skip
-            try:
-                _wait_traced(process.pid)
-                response = http.put(
-                    with_digest(location, Digest.of(b"lost")), content=b"lost", headers=OCTETS
-                )
-            finally:
-                trace.terminate()
-                trace.wait()
-            assert response.status_code in statuses, response.text
-            assert repository.get(f"blobs/{Digest.of(b'lost')}").status_code == 404
-            repository.push_blob(b"lost")
-            assert repository.get("manifests/before").content == before
+    http, _ = near_floor
+    repository = Repository(http, f"floor/{way}")
+    kept = repository.push_image("kept", b"kept")
+    block, digest = random.Random(way).randbytes(MIB), Digest.of(b"")
+
+    if way == "single-post":
+        location = f"{repository.url}/blobs/uploads/?digest=sha256:{'0' * 64}"
+        refused = http.post(location, content=block * 80, headers=OCTETS)
+    else:
+        location = repository.begin()
+        body = (block for _ in range(80)) if way == "patch-streamed" else block * 80
+        method, url = ("PUT", with_digest(location, digest)) if way == "put" else ("PATCH", location)
+        refused = http.request(method, url, content=body, headers=OCTETS)
+
+    assert refused.status_code == 507
+    assert error_code(refused) == "INSUFFICIENT_STORAGE"
+    assert repository.get("manifests/kept").content == kept
+    if way != "single-post":
+        assert http.delete(location).status_code == 204
+    repository.push_image("next", block)
 
 
-def _wait_traced(pid: int) -> None:
-    while "TracerPid:\t0" in Path(f"/proc/{pid}/status").read_text():
-        os.sched_yield()
+def test_ops_09_pulls_and_deletes_work_below_the_floor() -> None:
+    with small_disk(96) as disk, registry_on(disk, floor=32 * MIB) as http:
+        repository = Repository(http, "floor/app")
+        kept = repository.push_image("kept", b"kept")
+        gone = repository.push_image("gone", b"gone")
+        (disk / "ballast").write_bytes(bytes(70 * MIB))
+
+        refused = [
+            http.post(f"{repository.url}/blobs/uploads/"),
+            repository.put_manifest("again", kept),
+        ]
+        assert [response.status_code for response in refused] == [507, 507]
+        assert [error_code(response) for response in refused] == ["INSUFFICIENT_STORAGE"] * 2
+        assert repository.get("manifests/kept").content == kept
+        assert repository.get(f"blobs/{Digest.of(b'kept')}").content == b"kept"
+        assert http.delete(f"{repository.url}/manifests/{Digest.of(gone)}").status_code == 202
+        assert http.delete(f"{repository.url}/blobs/{Digest.of(b'gone')}").status_code == 202
+
+        (disk / "ballast").unlink()
+        repository.push_image("after", b"room again")

@@ -1,5 +1,6 @@
 """File systems that count, fail or forget: stand-ins for `storage.durable.FileSystem`."""
 
+import errno
 import os
 import random
 from collections.abc import Callable, Collection, Iterator
@@ -121,12 +122,17 @@ class SimFS(FileSystem):
     Nothing is kept but what was fsynced: bytes of a file by its own fsync, names by their directory's. A
     rename is two changes, of which either may be lost: harsher than any journalling file system.
     `on_operation` is called before each operation, so that a test can look at the images of that moment.
+    With `loses_at` that fsync fails once. Bytes that it should have written never get to the disk, though
+    reads show them and the next fsync of the file succeeds: what Linux does (CRASH-10). Names stay pending,
+    for a file system that loses those stops with its journal.
     """
 
-    def __init__(self, root: Path, *, forgets: Collection[str] = ()) -> None:
+    def __init__(self, root: Path, *, forgets: Collection[str] = (), loses_at: int = 0) -> None:
         self.root = root.resolve()
         self.on_operation: Callable[[], None] = lambda: None
+        self.syncs = 0
         self._forgets = forgets  # kinds of fsync that do nothing: "file", "directory"
+        self._loses_at = loses_at
         self._pending: list[_Change] = []
         # What is durable, by file number and by directory.
         self._bytes: dict[int, bytearray] = {}
@@ -175,8 +181,14 @@ class SimFS(FileSystem):
         synced = self._open[fd]
         if ("file" if isinstance(synced, int) else "directory") in self._forgets:
             return
-        _apply([change for change in self._pending if change.of == synced], self._bytes, self._names)
-        self._pending = [change for change in self._pending if change.of != synced]
+        self.syncs += 1
+        fails = self.syncs == self._loses_at
+        if not fails:
+            _apply([change for change in self._pending if change.of == synced], self._bytes, self._names)
+        if not fails or isinstance(synced, int):
+            self._pending = [change for change in self._pending if change.of != synced]
+        if fails:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     def rename(self, source: Path, target: Path) -> None:
         self.on_operation()

@@ -63,9 +63,10 @@ class Machine:
     disk: FileSystem
     locate: Callable[[Digest], Location] = unique_location
     promises: Promises = field(default_factory=Promises)
+    open_blobs: type[FilesystemBlobs] = FilesystemBlobs
 
     def start(self) -> None:
-        self.blobs = FilesystemBlobs(self.root, locate=self.locate, disk=self.disk)
+        self.blobs = self.open_blobs(self.root, locate=self.locate, disk=self.disk)
         self.objects = FilesystemObjects(self.root, self.disk)
 
 
@@ -166,7 +167,11 @@ scenarios = pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: 
 
 
 @pytest.mark.parametrize("lasting", [False, True], ids=["once", "from-then-on"])
-@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=["eio", "enospc"])
+@pytest.mark.parametrize(
+    "error",
+    [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE],
+    ids=lambda error: errno.errorcode[error].lower(),
+)
 @scenarios
 def test_crash_09_survives_a_fault_at_any_call(
     tmp_path: Path, scenario: Callable[[Machine], None], error: int, lasting: bool
@@ -233,6 +238,68 @@ def test_crash_03_would_notice_a_missing_fsync(
     """The simulation finds what it is there to find."""
     with pytest.raises((AssertionError, BlobUnknown, BlobUploadUnknown)):
         _lose_power(tmp_path, scenario, unique_location, SimFS(_new(tmp_path), forgets=[forgets]))
+
+
+@pytest.mark.parametrize(
+    "scenario",
+    [push_at_once, push_in_chunks, push_with_bytes_cut_off, put_objects],
+    ids=lambda scenario: scenario.__name__,
+)
+def test_crash_10_never_believes_a_second_fsync(tmp_path: Path, scenario: Callable[[Machine], None]) -> None:
+    assert _lose_every_sync(tmp_path, scenario, FilesystemBlobs) > 8
+
+
+def test_crash_10_would_notice_who_believes_it(tmp_path: Path) -> None:
+    class Believing(FilesystemBlobs):
+        def _spoil(self, upload: object) -> None:
+            pass
+
+    with pytest.raises(AssertionError, match="INV-02"):
+        _lose_every_sync(tmp_path, push_at_once, Believing)
+
+
+def _lose_every_sync(path: Path, scenario: Callable[[Machine], None], blobs: type[FilesystemBlobs]) -> int:
+    """Lose each fsync of a scenario in turn; return how many there were."""
+    nth, fired = 0, True
+    while fired:
+        nth += 1
+        disk = SimFS(path / f"live{nth}", loses_at=nth)
+        disk.root.mkdir()
+        fired = _lose_a_sync(path, scenario, disk, blobs)
+        shutil.rmtree(disk.root)
+    return nth - 1
+
+
+def _lose_a_sync(
+    path: Path, scenario: Callable[[Machine], None], disk: SimFS, blobs: type[FilesystemBlobs]
+) -> bool:
+    """Run a scenario; if it failed, insist and run it again; lose power then. Says whether it did fail."""
+    machine = Machine(disk.root, disk, open_blobs=blobs)
+    failed = False
+    try:
+        machine.start()
+        scenario(machine)
+    except RegistryError:
+        failed = True
+        _insist(machine)
+        scenario(machine)
+    for kept in disk.images(random.Random(0)):
+        disk.write_image(kept, path / "image")
+        _check_image(path / "image", machine.promises, unique_location)
+        shutil.rmtree(path / "image")
+    return failed
+
+
+def _insist(machine: Machine) -> None:
+    """Commit what the failed uploads seem to hold, as a client does that repeats its last request."""
+    if not hasattr(machine, "objects"):
+        machine.start()
+    machine.promises.uploads.clear()
+    for upload in list(machine.blobs.uploads()):
+        (file,) = machine.root.glob(f"uploads/{upload}.*")
+        data = file.read_bytes()
+        location = commit(machine.blobs, upload, Digest.of(data, file.suffix[1:]))
+        machine.promises.blobs[location] = data
 
 
 def _new(path: Path) -> Path:
