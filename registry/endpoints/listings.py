@@ -94,4 +94,5 @@ def _descriptor(referrer: Referrer) -> bytes:
         descriptor["artifactType"] = referrer.artifact_type
     if annotations := json.loads(referrer.annotations):
         descriptor["annotations"] = annotations
-    return json.dumps(descriptor, separators=(",", ":")).encode()
+    # Not as ASCII: escapes are up to three times as long, and a page has 4 MiB.
+    return json.dumps(descriptor, separators=(",", ":"), ensure_ascii=False).encode()

@@ -147,7 +147,7 @@ def _store(db: Connection, manifest: Manifest) -> None:
             manifest.size,
             str(manifest.subject.digest) if manifest.subject else None,
             manifest.artifact_type,
-            json.dumps(dict(manifest.annotations)),
+            json.dumps(dict(manifest.annotations), ensure_ascii=False),
             db.now(),
         ),
     )
