@@ -1,0 +1,58 @@
+"""Time and chance, in one place that tests replace."""
+
+import random
+import time
+from dataclasses import dataclass
+
+from client.errors import TimedOut
+
+
+class Clock:
+    """The machine's clocks, and waiting."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Return the seconds since 1970, as other machines count them."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def random(self) -> float:
+        """Return a number from 0 up to, not including, 1: what spreads retries, not a secret."""
+        return random.random()  # noqa: S311
+
+
+CLOCK = Clock()
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When an operation must be over; `at` is on the monotonic clock, None is never."""
+
+    at: float | None = None
+    clock: Clock = CLOCK
+
+    @classmethod
+    def after(cls, seconds: float | None, clock: Clock = CLOCK) -> "Deadline":
+        return cls(None if seconds is None else clock.monotonic() + seconds, clock)
+
+    def limit(self, seconds: float) -> float:
+        """Return how much of `seconds` is left before the deadline. Raises TimedOut when nothing is."""
+        if self.at is None:
+            return seconds
+        left = self.at - self.clock.monotonic()
+        if left <= 0:
+            raise TimedOut("the time for the whole operation is over")
+        return min(seconds, left)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait. Raises TimedOut at once when the deadline would pass meanwhile."""
+        if self.limit(seconds) < seconds:
+            raise TimedOut(f"the operation's time does not allow to wait {seconds:.0f} s for the registry")
+        self.clock.sleep(seconds)
+
+
+NEVER = Deadline()

@@ -1,0 +1,23 @@
+"""What became of one layer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from storage.oci.digest import Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerStats:
+    diff_id: Digest
+    entries: int
+    unpacked: int
+    """Bytes of the decompressed stream."""
+    opaque_root: bool
+    """The layer hides all below it. Overlayfs ignores the mark on a layer's root: mount none below."""
+    implied: tuple[bytes, ...]
+    """Directories the layer needs and does not describe, relative to the root: made root's, 0755, of 1970.
+
+    In overlay form they cover the lower layer's attributes; see `lower.inherit_directories`.
+    """
+    notices: Mapping[str, int]
+    """What was left out, and how often, as in "device left out": 3."""
