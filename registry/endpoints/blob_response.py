@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from registry import metrics
 from registry.endpoints.call import BLOCK
 from registry.offload import Offload
 from registry.ranges import ByteRange
@@ -41,6 +42,7 @@ class BlobResponse(Response):
                 if head:
                     await send({"type": "http.response.body", "body": head, "more_body": True})
                 await self._send_part(scope, send, part)
+                metrics.count_sent(part.stop - part.start)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             self._file.close()

@@ -9,6 +9,7 @@ from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from registry import metrics
 from registry.auth.access import Access, Principal
 from registry.body import BodyCut
 from registry.links import Links
@@ -121,6 +122,7 @@ class Call:
         async def feed(write: Write) -> None:
             take = self._extension("cargohold.body")
             received = await (take["take"](write) if take else self._feed_parts(write))
+            metrics.count_received(received)
             if expected is not None and received != expected:
                 raise SizeInvalid(f"{expected} bytes were announced, {received} came")
 
