@@ -28,6 +28,7 @@ class Cycle(RequestResponseCycle):
     received = 0  # bytes of the body, for the floor
     sent = 0  # bytes of the answer, for the floor
     closes = False  # the connection ends with this answer
+    runs = False  # it counts towards the requests a worker answers at once
     _head = b""  # of the answer, not written yet
 
     async def receive(self) -> Any:
@@ -96,6 +97,7 @@ class Cycle(RequestResponseCycle):
         if self.expected_content_length:
             raise RuntimeError("the response is shorter than its Content-Length")
         self.response_complete = True
+        self.protocol.ended(self)
         self.message_event.set()
         if not self.keep_alive:  # the server shuts down
             self.transport.close()

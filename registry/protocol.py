@@ -9,6 +9,7 @@ socket itself.
 import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 import httptools
@@ -289,13 +290,20 @@ class RegistryProtocol(HttpToolsProtocol):
         if self.gate.running >= self.gate.limits.max_requests:
             app = _overloaded
         self.gate.running += 1
+        cycle.runs = True
         task = self.loop.create_task(cycle.run_asgi(app))
-        task.add_done_callback(self._task_done)
+        task.add_done_callback(partial(self._task_done, cycle))
         self.tasks.add(task)
 
-    def _task_done(self, task: "asyncio.Task[None]") -> None:
-        self.gate.running -= 1
+    def _task_done(self, cycle: Cycle, task: "asyncio.Task[None]") -> None:
+        self.ended(cycle)
         self.tasks.discard(task)
+
+    def ended(self, cycle: Cycle) -> None:
+        """Count a request out, with its answer or with its task, whichever is first."""
+        if cycle.runs:
+            cycle.runs = False
+            self.gate.running -= 1
 
     def on_body(self, body: bytes) -> None:
         if not self._refused:
