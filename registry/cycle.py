@@ -38,7 +38,9 @@ class Cycle(RequestResponseCycle):
     async def send(self, message: Any) -> None:
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
-        if self.disconnected:
+        if self.disconnected or self.transport.is_closing():
+            # uvicorn tells only the latest request of a pipeline that the client has left.
+            self.disconnected = True
             return
         if message["type"] == "http.response.start":
             self._start_response(message)

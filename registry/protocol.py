@@ -54,6 +54,9 @@ class RegistryProtocol(HttpToolsProtocol):
         self.gate = gate
         self.threads = threads
         self.waiting: asyncio.Future[None] | None = None
+        self._running: Cycle | None = (
+            None  # the request whose answer is next; later ones wait in the pipeline
+        )
         self._watched: dict[bytes, bytes] = {}
         self._in_head = True
         self._head_bytes = 0
@@ -96,16 +99,16 @@ class RegistryProtocol(HttpToolsProtocol):
         if self._refused:
             return
         self._refused = True
-        current = self._current()
-        if current is not None and not current.response_complete:
+        running = self._running
+        if running is not None and not running.response_complete:
             self.pipeline.clear()
-            if current.response_started or not current.more_body:
-                current.closes = True
-                current.keep_alive = current.response_started
+            if running is not self.cycle or running.response_started or not running.more_body:
+                running.closes = True
+                running.keep_alive = running.response_started
                 return
             # It is this request's own body that is broken: its handler hears that nothing more comes.
-            current.disconnected = True
-            current.message_event.set()
+            running.disconnected = True
+            running.message_event.set()
         body = render(error)
         head = [f"HTTP/1.1 {error.status} Refused", "content-type: application/json"]
         head += [f"{name.lower()}: {value}" for name, value in error.headers.items()]
@@ -291,6 +294,7 @@ class RegistryProtocol(HttpToolsProtocol):
             app = _overloaded
         self.gate.running += 1
         cycle.runs = True
+        self._running = cycle
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(partial(self._task_done, cycle))
         self.tasks.add(task)

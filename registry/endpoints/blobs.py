@@ -23,6 +23,8 @@ class BlobEndpoint:
     async def head(self, call: Call) -> Response:
         digest = call.digest()
         found = await call.api.registry.promise_blob(call.name, digest)
+        if is_unchanged(call.headers.get("if-none-match"), str(digest)):
+            return Response(status_code=304, headers=_headers(str(digest)))
         return Response(headers={**_headers(str(digest)), "Content-Length": str(found.size)})
 
     async def get(self, call: Call) -> Response:

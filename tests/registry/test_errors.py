@@ -13,7 +13,7 @@ import pytest
 from registry.settings import Settings
 from storage.oci import errors
 from storage.oci.digest import Digest
-from storage.oci.media_types import IMAGE_INDEX
+from storage.oci.media_types import ARTIFACT_MANIFEST, IMAGE_INDEX
 from tests.registry.conftest import serving
 from tests.registry.pushing import Repository, error_code, image, index
 from tests.registry.wire import connect
@@ -141,6 +141,42 @@ def test_http_01_a_broken_chunk_of_a_manifest_is_refused_at_once(registry_url: s
         assert wire.is_closed()
 
 
+def test_http_01_a_broken_chunk_behind_a_good_request_does_not_take_its_answer(
+    registry_url: str, repository: Repository
+) -> None:
+    body = repository.push_image("v1")
+    good = f"GET {repository.url}/manifests/v1 HTTP/1.1\r\n{HOST}\r\n"
+    broken = f"PUT {repository.url}/manifests/v2 HTTP/1.1\r\n{HOST}Transfer-Encoding: chunked\r\n\r\nzz\r\n"
+    with connect(registry_url, seconds=5) as wire:
+        wire.send(good + broken)
+        answer = wire.answer()
+
+    assert (answer.status, answer.body) == (200, body)
+
+
+@pytest.mark.parametrize("behind", ["", "GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n"], ids=["alone", "pipelined"])
+def test_a_client_that_leaves_before_its_answer_is_no_fault_of_ours(
+    registry_url: str, repository: Repository, caplog: pytest.LogCaptureFixture, behind: str
+) -> None:
+    body, blob = repository.push_image("v1", b"layer" * 1000), Digest.of(b"layer" * 1000)
+    for request in (
+        f"GET {repository.url}/manifests/v1 HTTP/1.1\r\n{HOST}\r\n",
+        f"GET {repository.url}/blobs/{blob} HTTP/1.1\r\n{HOST}\r\n",
+        f"GET {repository.url}/blobs/{blob} HTTP/1.1\r\n{HOST}Range: bytes=0-5,10-20\r\n\r\n",
+        f"GET {repository.url}/tags/list HTTP/1.1\r\n{HOST}\r\n",
+        f"PUT {repository.url}/manifests/v1 HTTP/1.1\r\n{HOST}"
+        f"Content-Length: {len(body)}\r\n\r\n{body.decode()}",
+    ):
+        for _ in range(10):
+            with connect(registry_url) as wire:
+                wire.send(request + behind)
+    # What was left behind is done before this one: one writer takes them in order.
+    assert repository.put_manifest("v2", body).status_code == 201
+
+    told = {str((record.exc_info or ("", ""))[1]) for record in caplog.records if record.levelname == "ERROR"}
+    assert told == set()
+
+
 def test_each_missing_part_is_an_error_of_its_own(repository: Repository) -> None:
     absent = [b"layer %d" % number for number in range(300)]
 
@@ -163,6 +199,17 @@ def test_what_is_in_the_way_of_a_delete_is_named(repository: Repository) -> None
     for response, holder in ((manifest, index(child)), (blob, child)):
         assert (response.status_code, error_code(response)) == (409, "DENIED")
         assert response.json()["errors"][0]["detail"]["manifests"] == [str(Digest.of(holder))]
+
+
+def test_a_warning_has_the_specs_form(repository: Repository) -> None:
+    """Source: distribution-spec spec.md, "Warnings"."""
+    body = json.dumps({"mediaType": ARTIFACT_MANIFEST, "artifactType": "application/vnd.example"}).encode()
+
+    warnings = repository.put_manifest("v1", body, ARTIFACT_MANIFEST).headers.get_list("Warning")
+
+    assert len(warnings) == 1
+    assert re.fullmatch(r'299 - "[^"\\]+"', warnings[0]), "neither a date nor another agent"
+    assert len(warnings[0]) < 4096
 
 
 # Methods

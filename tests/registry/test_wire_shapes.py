@@ -1,7 +1,9 @@
 """What real clients put on the wire, request by request (research/feasibility.md §4), and several at once."""
 
 import json
+import socket
 import threading
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -212,6 +214,15 @@ def test_a_session_begins_however_nothing_is_sent(
     assert repository.http.get(answer.headers["location"]).headers["Range"] == "0-0"
 
 
+def test_each_session_has_an_id_of_its_own(repository: Repository) -> None:
+    begun = [repository.http.post(f"{repository.url}/blobs/uploads/") for _ in range(20)]
+    ids = {response.headers["Docker-Upload-UUID"] for response in begun}
+
+    assert len(ids) == 20
+    assert all(str(uuid.UUID(id_)).replace("-", "") == id_ for id_ in ids)
+    assert all(response.headers["Docker-Upload-UUID"] in response.headers["Location"] for response in begun)
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_a_whole_blob_may_be_streamed_with_its_digest(
     repository: Repository, kept: Send, method: str
@@ -234,6 +245,40 @@ def test_a_manifest_may_be_streamed(repository: Repository, kept: Send) -> None:
     assert kept(head, chunks(body, 7)).status == 201
 
     assert repository.get("manifests/v1").content == body
+
+
+def test_parameters_of_a_content_type_are_ignored(repository: Repository, kept: Send) -> None:
+    repository.push_blob(b"{}")
+    body = image(b"{}")
+    for sent in (f"{IMAGE_MANIFEST}; charset=utf-8", f"{IMAGE_MANIFEST};x=y; z"):
+        head = f"PUT {repository.url}/manifests/v1 HTTP/1.1\r\n{HOST}Content-Length: {len(body)}\r\n"
+        assert kept(f"{head}Content-Type: {sent}\r\n", body).status == 201
+
+    assert repository.get("manifests/v1").headers["Content-Type"] == IMAGE_MANIFEST
+
+
+@pytest.mark.parametrize(
+    ("framing", "sent"),
+    [
+        pytest.param(f"Content-Length: {len(LAYER)}\r\n", LAYER[:-1], id="length"),
+        pytest.param(CHUNKED, chunks(LAYER, 5000).removesuffix(b"0\r\n\r\n"), id="chunked"),
+    ],
+)
+def test_http_12_a_body_that_ends_early_commits_nothing(
+    repository: Repository, registry_url: str, framing: str, sent: bytes
+) -> None:
+    posted = f"POST {repository.url}/blobs/uploads/?digest={DIGEST}"
+    closed = f"PUT {with_digest(repository.begin(), DIGEST)}"
+    named = f"PUT {repository.url}/manifests/v1"
+    for target in (posted, closed, named):
+        with connect(registry_url) as wire:
+            wire.send(f"{target} HTTP/1.1\r\n{HOST}{framing}\r\n".encode() + sent)
+            wire.sock.shutdown(socket.SHUT_WR)
+            while wire.sock.recv(65536):
+                pass  # an answer, if there is one, and then the end
+
+    assert repository.get(f"blobs/{DIGEST}").status_code == 404
+    assert repository.get("manifests/v1").status_code == 404
 
 
 def test_an_empty_patch_changes_nothing(repository: Repository, kept: Send) -> None:
@@ -382,6 +427,21 @@ def test_a_manifest_has_one_form_whatever_is_accepted(
 
     assert (answer.status, answer.body) == (200, body)
     assert answer.headers["content-type"] == IMAGE_MANIFEST
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_known_etag_is_304_to_get_and_head(repository: Repository, kept: Send, method: str) -> None:
+    """RFC 9110 §13.1.2: If-None-Match means the same to both."""
+    body = repository.push_image("v1", LAYER)
+    for path, etag in (
+        ("manifests/v1", f'"{Digest.of(body)}"'),
+        (f"manifests/{Digest.of(body)}", "*"),
+        (f"blobs/{DIGEST}", f'"{DIGEST}"'),
+        (f"blobs/{DIGEST}", f'W/"{DIGEST}"'),
+    ):
+        answer = kept(f"{method} {repository.url}/{path} HTTP/1.1\r\n{HOST}If-None-Match: {etag}\r\n")
+        assert (answer.status, answer.body) == (304, b""), path
+        assert answer.headers["etag"]
 
 
 def test_podman_search_falls_back_to_the_catalog(repository: Repository, once: Send) -> None:
