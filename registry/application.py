@@ -112,6 +112,8 @@ class Application:
             self._api.access.require(principal, _action(route.resource, method), route.name)
             response = await handler(Call(self._api, scope, receive, headers, route, principal))
         except RegistryError as error:
+            if error.status >= 500:
+                log.warning("request refused", extra={"code": error.code, "cause": repr(error.__cause__)})
             response = _refusal(error)
         except BodyMalformed as error:
             response = _refusal(RequestInvalid(str(error)))

@@ -1,42 +1,69 @@
 """What `cargohold serve` looks at before it listens, so that it fails with a reason and not in a push."""
 
+import errno
+import logging
 import os
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from registry.app import MIGRATIONS
 from registry.settings import Settings
 from storage import database
 from storage.oci.errors import RegistryError
 
+log = logging.getLogger(__name__)
+
+_RESERVE_BYTES = 1024 * 1024
 # Before this the clock was never set: leases and certificates would be judged by nonsense.
 _EARLIEST = 1_750_000_000
 
 
 def problems(settings: Settings) -> list[str]:
-    """Return what is wrong, one sentence each that says what to do; empty when all is well."""
+    """Return what is wrong, one sentence each that says what to do; empty when all is well.
+
+    Little room is a warning in the log and no problem: pulls and deletes need none (OPS-09).
+    """
     return [*_disk(settings), *_clock(), *_sqlite(settings)] or [*_schema(settings)]
 
 
 def _disk(settings: Settings) -> Iterator[str]:
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _use_reserve(settings.data / "reserve")
         with tempfile.TemporaryFile(dir=settings.data) as probe:
             probe.write(b"cargohold")
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
-        yield f"cannot write to {settings.data}: {error.strerror}; choose another --data"
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            yield f"cannot write to {settings.data}: {error.strerror}; choose another --data"
         return
-    status = os.statvfs(settings.data)
-    free = status.f_bavail * status.f_frsize
+    free = _free_bytes(settings.data)
     if free < settings.free_space_floor:
-        yield (
-            f"{settings.data} has {free >> 20} MiB free, below the floor of"
-            f" {settings.free_space_floor >> 20} MiB, so pushes would be refused:"
-            " free some space, or lower free_space_floor"
+        log.warning(
+            "little room: pushes are refused until there is more, or free_space_floor is lower",
+            extra={"free_bytes": free, "floor": settings.free_space_floor},
         )
+
+
+def _use_reserve(reserve: Path) -> None:
+    """Keep a little room for a start on a disk that others have filled: SQLite needs some to open at all."""
+    if _free_bytes(reserve.parent) < 2 * _RESERVE_BYTES:
+        reserve.unlink(missing_ok=True)
+    elif not reserve.exists():
+        with open(reserve, "xb", opener=_private) as file:
+            file.write(bytes(_RESERVE_BYTES))
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _free_bytes(path: Path) -> int:
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
 
 
 def _clock() -> Iterator[str]:
@@ -60,4 +87,4 @@ def _schema(settings: Settings) -> Iterator[str]:
     except database.SchemaNewer as error:
         yield str(error)
     except RegistryError as error:
-        yield f"cannot open the database in {settings.data}: {error.message}"
+        yield f"cannot open the database in {settings.data}: {error.__cause__ or error.message}"

@@ -30,6 +30,7 @@ RELOADABLE = frozenset(
         "list_page",
         "free_space_floor",
         "lease_seconds",
+        "stray_seconds",
         "upload_seconds",
         "log_level",
     }
@@ -92,6 +93,10 @@ class Settings(BaseSettings):
     lease_seconds: NonNegativeFloat = Field(
         default=DAY,
         description="how long a blob without a manifest is kept after its upload, mount or last HEAD",
+    )
+    stray_seconds: PositiveFloat = Field(
+        default=3600.0,
+        description="bytes that a crash left without a row go after this; longer than any commit takes",
     )
     upload_seconds: PositiveFloat = Field(
         default=DAY, description="an upload without progress is dropped after this"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +16,7 @@ from registry.space import FreeSpace
 from storage.blobs import Appended, BlobStore, BlobWriter, Location, UploadId
 from storage.database import Connection, Database
 from storage.oci.digest import Digest
-from storage.oci.errors import BlobUnknown, BlobUploadUnknown, RangeInvalid
+from storage.oci.errors import BlobUnknown, BlobUploadUnknown, RangeInvalid, RegistryError
 from storage.oci.names import RepositoryName
 
 Write = Callable[[memoryview], None]
@@ -76,31 +76,43 @@ class Uploads:
         finally:
             await self._offload.blobs(claimed.close)
 
-    async def append(self, session: Session, start: int | None, feed: Feed) -> Appended:
+    async def append(self, session: Session, start: int | None, feed: Feed, size: int = 0) -> Appended:
         """Append what `feed` writes at offset `start` (None: wherever the session is).
 
-        Raises BlobUploadUnknown, RangeInvalid for another offset or while someone else writes, BodyCut
-        when the client left; the bytes that came before it left are kept and acknowledged.
+        `size` is how many bytes are known to come. Raises BlobUploadUnknown, RangeInvalid for another
+        offset or while someone else writes, InsufficientStorage, and BodyCut when the client left; the
+        bytes that came before it left are kept and acknowledged, those of any other error are dropped.
         """
+        self._space.check(size)
         claimed = await self._offload.blobs(self._claim, session)
         try:
             _check_start(start, claimed.row.appended)
             await self._feed(claimed, feed)
             return await self._offload.blobs(self._acknowledge, claimed)
+        except RegistryError:
+            await self._offload.blobs(self._drop_surplus, claimed)
+            raise
         finally:
             await self._offload.blobs(claimed.close)
 
-    async def finish(self, session: Session, digest: Digest, start: int | None, feed: Feed | None) -> None:
+    async def finish(
+        self, session: Session, digest: Digest, start: int | None, feed: Feed | None, size: int = 0
+    ) -> None:
         """Append a last part, if there is one, verify the whole, and link it to the repository.
 
         Raises what `append` raises, and DigestInvalid: then the session stays as it was before.
         """
+        if feed is not None:
+            self._space.check(size)
         claimed = await self._offload.blobs(self._claim, session)
         try:
             _check_start(start, claimed.row.appended)
             if feed is not None:
                 await self._feed(claimed, feed)
             await self._offload.blobs(self._commit, claimed, session, digest)
+        except RegistryError:
+            await self._offload.blobs(self._drop_surplus, claimed)
+            raise
         finally:
             await self._offload.blobs(claimed.close)
 
@@ -157,9 +169,26 @@ class Uploads:
             uploads.remove(db, session.upload)
             return blobs.store(db, session.name, blob, broken, self._settings.lease_seconds)
 
-        loser = self._database.transaction(unit)
+        try:
+            loser = self._database.transaction(unit)
+        except Exception:
+            self._drop_unserved(location)
+            raise
         if loser is not None:
             self._store.delete(loser)
+
+    def _drop_unserved(self, location: Location) -> None:
+        """Take back a copy whose row was refused: on a full disk every retry would add one."""
+        with suppress(RegistryError):
+            if not self._database.read(lambda db: blobs.is_served(db, location)):
+                self._store.delete(location)
+
+    def _drop_surplus(self, claimed: _Claimed) -> None:
+        """Give the room of unacknowledged bytes back; the session stays as it was before the request."""
+        claimed.writer.close()
+        row = claimed.row
+        with suppress(RegistryError):  # it has ended, or the disk fails altogether
+            self._store.append(row.id, row.appended.offset, row.appended.digest).close()
 
     def _broken_location(self, digest: Digest) -> Location | None:
         """Return the served location of a digest if its bytes are gone: a push heals it (INV-05)."""

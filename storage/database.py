@@ -19,7 +19,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from storage.oci.errors import InsufficientStorage, RegistryError, Unavailable
+from storage.oci.errors import InsufficientStorage, Unavailable
 
 if TYPE_CHECKING or sys.platform != "linux":
     import sqlite3
@@ -180,10 +180,11 @@ class SqliteDatabase:
         self._opened: list[SqliteConnection] = []
         self._opened_lock = threading.Lock()
         self._queue: queue.SimpleQueue[tuple[Unit[Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._closing = threading.Lock()
+        self._is_closed = False
         # SQLite gives its other files the mode of this one.
         with _ours():
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._turn = os.open(f"{path}.writer", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._writer = self._open(read_only=False, busy_seconds=_BUSY_SECONDS)
         self._migrate(migrations)
         self._thread = threading.Thread(target=self._write, name="database writer", daemon=True)
@@ -196,12 +197,16 @@ class SqliteDatabase:
     def read_inline(self, unit: Unit[T]) -> T:
         try:
             return unit(self._reader("inline", 0.0))
-        except sqlite3.OperationalError as error:
-            raise Busy from error
+        except sqlite3.Error as error:
+            raise Busy from error  # a thread that may wait learns what it is
 
     def submit(self, unit: Unit[T]) -> "Future[T]":
         future: Future[T] = Future()
-        self._queue.put((unit, future))
+        with self._closing:
+            if self._is_closed:
+                future.set_exception(Unavailable("the database is closed"))
+            else:
+                self._queue.put((unit, future))
         return future
 
     def transaction(self, unit: Unit[T]) -> T:
@@ -209,13 +214,14 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """Finish the queued units and close every connection."""
-        self._queue.put(None)
+        with self._closing:
+            self._is_closed = True
+            self._queue.put(None)
         self._thread.join()
         with self._opened_lock:
             for connection in self._opened:
                 connection.raw.close()
             self._opened.clear()
-        os.close(self._turn)
 
     def _reader(self, kind: str, busy_seconds: float) -> SqliteConnection:
         connection: SqliteConnection | None = getattr(self._threads, kind, None)
@@ -254,11 +260,12 @@ class SqliteDatabase:
     @contextlib.contextmanager
     def _our_turn(self) -> Iterator[None]:
         # SQLite's own lock is a race that a busy process can win for ever; flock wakes its waiters in order.
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
+        turn = _Turn(Path(f"{self._path}.writer"))
+        turn.take(_BUSY_SECONDS)
         try:
             yield
         finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
+            turn.end()
 
     def _write(self) -> None:
         while batch := self._next_batch():
@@ -269,7 +276,7 @@ class SqliteDatabase:
         try:
             with _ours(), self._our_turn(), _transaction(self._writer):
                 ends = [_attempt(self._writer, unit, future) for unit, future in batch]
-        except RegistryError as error:
+        except BaseException as error:  # whatever it was, nobody waits for ever and the writer goes on
             for _, future in batch:
                 future.set_exception(error)
         else:
@@ -288,6 +295,43 @@ class SqliteDatabase:
         if batch:
             self._queue.put(None)
         return batch
+
+
+class _Turn:
+    """One process's turn to write: a flock on an open file of its own, so that giving up leaves nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock = threading.Lock()
+        self._is_taken = threading.Event()
+        self._gave_up = False
+
+    def take(self, seconds: float) -> None:
+        """Wait for the turn. Raises Unavailable when another process keeps it that long (CRASH-19)."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Only a blocking flock queues, and it has no deadline: another thread waits in it.
+            threading.Thread(target=self._wait, name="database turn", daemon=True).start()
+            if not self._is_taken.wait(seconds) and self._give_up():
+                raise Unavailable("another process keeps the database", retry_after_seconds=5) from None
+
+    def end(self) -> None:
+        os.close(self._fd)
+
+    def _wait(self) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        with self._lock:
+            if self._gave_up:
+                os.close(self._fd)
+            else:
+                self._is_taken.set()
+
+    def _give_up(self) -> bool:
+        """Leave the file to the waiting thread; False when the turn came at the last moment."""
+        with self._lock:
+            self._gave_up = not self._is_taken.is_set()
+            return self._gave_up
 
 
 def sqlite_version() -> tuple[int, ...]:
@@ -310,18 +354,17 @@ def _attempt(connection: SqliteConnection, unit: Unit[T], future: "Future[T]") -
     """Run one unit of a batch; what it raises undoes only itself. Returns how its future ends."""
     connection.execute("SAVEPOINT unit")
     try:
-        result = unit(connection)
-    except sqlite3.IntegrityError as error:
-        return _undo(connection, future, error)
-    except sqlite3.Error:
-        raise  # a full disk or a failed read spoils the whole batch
-    except Exception as error:
+        with _ours():
+            result = unit(connection)
+    except BaseException as error:
+        if not connection.raw.in_transaction:
+            raise  # SQLite gave the whole batch up, as it may on a full or failing disk
         return _undo(connection, future, error)
     connection.execute("RELEASE unit")
     return lambda: future.set_result(result)
 
 
-def _undo(connection: SqliteConnection, future: "Future[T]", error: Exception) -> Callable[[], None]:
+def _undo(connection: SqliteConnection, future: "Future[T]", error: BaseException) -> Callable[[], None]:
     connection.execute("ROLLBACK TO unit")
     connection.execute("RELEASE unit")
     return lambda: future.set_exception(error)
@@ -329,19 +372,19 @@ def _undo(connection: SqliteConnection, future: "Future[T]", error: Exception) -
 
 @contextlib.contextmanager
 def _ours() -> Iterator[None]:
-    """Turn the driver's errors into ours."""
+    """Turn the driver's errors into ours. What it says itself is the cause: clients read the message."""
     try:
         yield
     except OSError as error:
-        raise Unavailable(
-            f"the database cannot be opened: {error.strerror}", retry_after_seconds=30
-        ) from error
+        raise Unavailable("the database cannot be opened", retry_after_seconds=30) from error
+    except sqlite3.IntegrityError:
+        raise  # a broken constraint is a fault of ours, not of the database
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorname", "").startswith("SQLITE_FULL"):
             raise InsufficientStorage("the disk of the database is full") from error
-        raise Unavailable(f"the database does not answer: {error}", retry_after_seconds=1) from error
-    except sqlite3.DatabaseError as error:
-        raise Unavailable(f"the database is not usable: {error}", retry_after_seconds=30) from error
+        raise Unavailable("the database does not answer", retry_after_seconds=1) from error
+    except sqlite3.Error as error:
+        raise Unavailable("the database is not usable", retry_after_seconds=30) from error
 
 
 def _refuse_newer(path: Path, newest: int, migrations: Sequence[Migration]) -> None:

@@ -57,7 +57,9 @@ class UploadsEndpoint:
     async def _push(self, call: Call, digest: Digest) -> Response:
         session = await call.api.uploads.begin(call.name, call.principal.name, digest.algorithm)
         try:
-            await call.api.uploads.finish(session, digest, None, call.feed(call.content_length()))
+            await call.api.uploads.finish(
+                session, digest, None, call.feed(call.content_length()), call.content_length() or 0
+            )
         except RegistryError:
             # Nobody else knows this session, so nobody can go on with it; a failed disk has ended it already.
             with suppress(BlobUploadUnknown):
@@ -85,7 +87,7 @@ class UploadEndpoint:
     async def patch(self, call: Call) -> Response:
         session = _session(call)
         start, length = _content_range(call)
-        appended: Appended = await call.api.uploads.append(session, start, call.feed(length))
+        appended: Appended = await call.api.uploads.append(session, start, call.feed(length), length or 0)
         return _accepted(call, session, appended.offset, {})
 
     async def put(self, call: Call) -> Response:
@@ -93,7 +95,7 @@ class UploadEndpoint:
         digest = Digest.parse(call.query.get("digest", ""))
         start, length = _content_range(call)
         feed = None if length == 0 else call.feed(length)
-        await call.api.uploads.finish(session, digest, start, feed)
+        await call.api.uploads.finish(session, digest, start, feed, length or 0)
         return _created(call, digest)
 
     async def delete(self, call: Call) -> Response:

@@ -86,7 +86,8 @@ class Collector:
 
     def _collect_strays(self) -> int:
         """Remove what a crash left between bytes and row, once nobody claimed it for a whole grace."""
-        grace = self._settings.lease_seconds
+        # Not the lease, which may be nothing: between commit and row every push is a stray.
+        grace = self._settings.stray_seconds
         unknown = (item for item in self._store.locations() if not self._is_served(item))
         orphans = (item for item in self._store.uploads() if not self._is_session(item))
         total = 0

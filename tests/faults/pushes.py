@@ -4,6 +4,7 @@ import json
 import os
 import random
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -178,9 +179,9 @@ class Crowd:
                 self._progress.notify_all()
 
     def wait_until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
-        """Wait until something holds after some push."""
+        """Wait until something holds after some push. A client that failed ends the wait too."""
         with self._progress:
-            assert self._progress.wait_for(condition, seconds)
+            assert self._progress.wait_for(lambda: bool(self.failures) or condition(), seconds)
 
     def join(self) -> None:
         """Wait until all clients have ended, and fail if one met what no client may meet."""
@@ -192,6 +193,14 @@ class Crowd:
         """Let every client end its push."""
         self._stop.set()
         self.join()
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for what only the disk shows."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        os.sched_yield()
 
 
 def errors(lines: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -54,7 +55,9 @@ class Collection(RuleBasedStateMachine):
         self._stack = contextlib.ExitStack()
         root = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         self.now = 1_000_000.0
-        configuration = Settings(data=root, lease_seconds=LEASE, upload_seconds=LEASE, free_space_floor=0)
+        configuration = Settings(
+            data=root, lease_seconds=LEASE, upload_seconds=LEASE, stray_seconds=LEASE, free_space_floor=0
+        )
         self.database = connect(f"sqlite:{root / 'names.db'}", MIGRATIONS, lambda: self.now)
         self._stack.callback(self.database.close)
         self.store = FilesystemBlobs(root, disk=Unsynced())
@@ -184,6 +187,11 @@ class Collection(RuleBasedStateMachine):
         self.parts[name, manifest.digest] = parts
         self.links |= {(name, digest) for digest in parts}
 
+    @rule(name=NAMES, content=CONTENTS)
+    def push_image(self, name: RepositoryName, content: bytes) -> None:
+        self.push_blob(name, content)
+        self.put_manifest(name, content, content)
+
     @precondition(lambda self: self.parts)
     @rule(pick=ANY)
     def delete_manifest(self, pick: int) -> None:
@@ -233,10 +241,20 @@ class Collection(RuleBasedStateMachine):
         assert sorted(self.store.locations()) == sorted(location for _, location in kept)
 
 
-def test_crash_16_no_schedule_of_a_collection_breaks_a_promise() -> None:
+def run_schedules(count: int) -> None:
     run_state_machine_as_test(
-        Collection, settings=settings(max_examples=100, stateful_step_count=30, deadline=None)
+        Collection, settings=settings(max_examples=count, stateful_step_count=30, deadline=None)
     )
+
+
+def test_crash_16_no_schedule_of_a_collection_breaks_a_promise() -> None:
+    run_schedules(80)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_crash_16_no_schedule_of_many_breaks_a_promise() -> None:
+    run_schedules(5000)
 
 
 def test_crash_18_a_manifest_that_was_deleted_is_unknown_until_it_is_pushed_again() -> None:

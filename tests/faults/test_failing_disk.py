@@ -1,37 +1,16 @@
 """A disk that fails at one call of a push, whichever it is, under a real server (CRASH-09, CRASH-10)."""
 
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.faults.pushes import Acknowledged, Client, Refused, errors
+from tests.faults.tracing import at_call, needs_tracer, traced
 from tests.registry.test_server import answers, free_port, running
 
 
-@contextmanager
-def failing(pid: int, trace: Path, calls: str, error: str, nth: int) -> Iterator[None]:
-    """Make the nth call of each thread fail; `trace` says which did."""
-    fault = f"inject={calls}:error={error}:when={nth}"
-    tracer = subprocess.Popen(
-        ["strace", "-f", "-qq", "-y", "-o", trace, "-p", str(pid), "-e", f"trace={calls}", "-e", fault]
-    )
-    try:
-        # There is no event for "attached"; the kernel says it here.
-        while "TracerPid:\t0" in Path(f"/proc/{pid}/status").read_text():
-            assert tracer.poll() is None
-            os.sched_yield()
-        yield
-    finally:
-        tracer.terminate()
-        tracer.wait()
-
-
+@needs_tracer
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("calls", "error", "most"),
@@ -44,8 +23,6 @@ def failing(pid: int, trace: Path, calls: str, error: str, nth: int) -> Iterator
     ],
 )
 def test_a_disk_that_fails_once_fails_one_push(tmp_path: Path, calls: str, error: str, most: int) -> None:
-    if os.geteuid() != 0 or shutil.which("strace") is None:
-        pytest.skip("LEFT OUT: needs root and strace")
     log = Acknowledged()
     port, trace = free_port(), tmp_path / "trace"
     with running(tmp_path / "data", "--port", str(port)) as (process, lines):
@@ -54,7 +31,7 @@ def test_a_disk_that_fails_once_fails_one_push(tmp_path: Path, calls: str, error
             client = Client(http, "failing/app", log, seed=calls)
             injected = 0
             for nth in range(1, most + 1):
-                with failing(process.pid, trace, calls, error, nth):
+                with traced(process.pid, trace, *at_call(calls, nth, f"error={error}")):
                     _push_twice(client, nth)
                 injected += "(INJECTED)" in trace.read_text()
                 client.push_image(f"after-{nth}", client.random.randbytes(1000))

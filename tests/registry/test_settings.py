@@ -59,6 +59,7 @@ VALUES: dict[str, tuple[str, Any]] = {
     "list_page": ("9", 9),
     "free_space_floor": ("0", 0),
     "lease_seconds": ("1.5", 1.5),
+    "stray_seconds": ("7.5", 7.5),
     "upload_seconds": ("2", 2.0),
     "collect_every_seconds": ("0", 0.0),
     "header_seconds": ("3", 3.0),

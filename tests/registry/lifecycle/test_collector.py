@@ -84,7 +84,7 @@ def house(tmp_path: Path) -> Iterator[House]:
     clock = [1_000_000.0]
     database = connect(f"sqlite:{tmp_path / 'names.db'}", MIGRATIONS, lambda: clock[0])
     store = FilesystemBlobs(tmp_path)
-    settings = Settings(data=tmp_path, lease_seconds=LEASE, upload_seconds=LEASE)
+    settings = Settings(data=tmp_path, lease_seconds=LEASE, upload_seconds=LEASE, stray_seconds=LEASE)
     yield House(store, database, Collector(settings, database, store, lambda: clock[0]), clock)
     database.close()
 
