@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 INSTALLED_DEV := .venv/installed-dev
 
-.PHONY: serve test test-client check bench soak lock clean
+.PHONY: serve test check bench soak lock clean
 
 serve: $(INSTALLED)
 	$(BIN)/cargohold serve --host 127.0.0.1 --port 5000 --data ./data
@@ -22,10 +22,6 @@ check: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -q tests/test_layers.py
-
-# The client is being written (issue 3); what it has is tested here, not yet by `make test`.
-test-client: $(INSTALLED_DEV)
-	$(BIN)/pytest tests/client
 
 bench: $(INSTALLED_DEV)
 	tests/e2e/install.sh

@@ -1,10 +1,11 @@
 """Time and chance, in one place that tests replace."""
 
 import random
+import threading
 import time
 from dataclasses import dataclass
 
-from client.errors import TimedOut
+from client.errors import Cancelled, TimedOut
 
 
 class Clock:
@@ -30,17 +31,28 @@ CLOCK = Clock()
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When an operation must be over; `at` is on the monotonic clock, None is never."""
+    """When an operation must be over; `at` is on the monotonic clock, None is never.
+
+    `stop`, when it is set (by a signal, say), ends every wait of the operation within a second.
+    """
 
     at: float | None = None
     clock: Clock = CLOCK
+    stop: threading.Event | None = None
 
     @classmethod
-    def after(cls, seconds: float | None, clock: Clock = CLOCK) -> "Deadline":
-        return cls(None if seconds is None else clock.monotonic() + seconds, clock)
+    def after(
+        cls, seconds: float | None, clock: Clock = CLOCK, stop: threading.Event | None = None
+    ) -> "Deadline":
+        return cls(None if seconds is None else clock.monotonic() + seconds, clock, stop)
 
     def limit(self, seconds: float) -> float:
-        """Return how much of `seconds` is left before the deadline. Raises TimedOut when nothing is."""
+        """Return how much of `seconds` is left before the deadline.
+
+        Raises TimedOut when nothing is, Cancelled after a stop.
+        """
+        if self.stop is not None and self.stop.is_set():
+            raise Cancelled("stopped")
         if self.at is None:
             return seconds
         left = self.at - self.clock.monotonic()
@@ -52,7 +64,10 @@ class Deadline:
         """Wait. Raises TimedOut at once when the deadline would pass meanwhile."""
         if self.limit(seconds) < seconds:
             raise TimedOut(f"the operation's time does not allow to wait {seconds:.0f} s for the registry")
-        self.clock.sleep(seconds)
+        if self.stop is None:
+            self.clock.sleep(seconds)
+        elif self.stop.wait(seconds):
+            raise Cancelled("stopped")
 
 
 NEVER = Deadline()

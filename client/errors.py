@@ -48,3 +48,11 @@ class ConfigurationInvalid(RequestInvalid):
 
 class Blocked(Denied):
     """A registry that the configuration forbids."""
+
+
+class DiskFailed(RegistryError):
+    """A local disk that does not keep what it is given; one that is full raises InsufficientStorage."""
+
+
+class Cancelled(Exception):
+    """Work that was stopped from outside. It is no failure, so that nothing tries it again."""

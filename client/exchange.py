@@ -1,5 +1,6 @@
 """One request to a registry until its answer: authentication, redirects, retries, and limits on all of it."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,8 @@ MOST_REDIRECTS = 5
 MOST_AUTH_ROUNDS = 2
 
 _ERROR_LIMIT = 1024 * 1024
+# What is read of a redirect, so that its connection can be used again.
+_REDIRECT_BODY = 4096
 _REDIRECTS = (301, 302, 303, 307, 308)
 _KEEPS_METHOD = (307, 308)
 _HEADERS = {"User-Agent": "cargohold", "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -83,7 +86,16 @@ class Answer:
         self.close()
 
     def close(self) -> None:
+        """Give the connection back, or close it when there is more to read."""
+        if not self._response.is_stream_consumed and self._is_empty:
+            # Its end has to be seen before another request can follow.
+            with suppress(RegistryError):
+                deque(self._response.iter_raw(), maxlen=0)
         self._response.close()
+
+    @property
+    def _is_empty(self) -> bool:
+        return self.length == 0 or self.status == 204 or self._response.request.method == "HEAD"
 
     @property
     def length(self) -> int | None:
@@ -224,6 +236,9 @@ class Exchange:
             if answer.status not in _REDIRECTS:
                 return answer
             with answer:
+                if (answer.length or 0) <= _REDIRECT_BODY:
+                    with suppress(RegistryError):
+                        answer.read(_REDIRECT_BODY)
                 target = self.resolve(url, answer.headers.get("Location", ""), "the redirect")
             if method not in ("GET", "HEAD") and answer.status not in _KEEPS_METHOD:
                 raise AnswerInvalid(f"{url.host} redirects a {method} in a way that would change it")

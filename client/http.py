@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import httpcore
 import httpx
@@ -25,6 +26,10 @@ _MAX_CONNECTIONS = 64
 # Below what servers keep an idle connection for (ours 15 s), so that few requests meet one just closed.
 _KEEP_ALIVE_SECONDS = 10.0
 _LEAST_TIMEOUT = 0.001
+# How soon a stop is noticed.
+_LONGEST_WAIT = 1.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +88,10 @@ class _Stream(httpcore.NetworkStream):
         if self._awaits_answer:
             patience = timeout or self._timeouts.first_byte_seconds
         started = self._deadline.clock.monotonic()
-        with self._timed(patience, "the registry stopped sending"):
-            try:
-                data = self._receive()
-            except TimeoutError:
-                raise
-            except OSError as error:
-                raise httpcore.ReadError(str(error)) from error
+        try:
+            data = self._patiently(self._receive, patience, "the registry stopped sending")
+        except OSError as error:
+            raise httpcore.ReadError(str(error)) from error
         if self._awaits_answer:
             self._awaits_answer = False
             self._in.restart()
@@ -104,13 +106,14 @@ class _Stream(httpcore.NetworkStream):
         view = memoryview(buffer)
         while view:
             started = self._deadline.clock.monotonic()
-            with self._timed(self._timeouts.stall_seconds, "the registry stopped receiving"):
-                try:
-                    sent = self._socket.send(view)
-                except TimeoutError:
-                    raise
-                except OSError as error:
-                    raise httpcore.WriteError(str(error)) from error
+            try:
+                sent = self._patiently(
+                    partial(self._socket.send, view),
+                    self._timeouts.stall_seconds,
+                    "the registry stopped receiving",
+                )
+            except OSError as error:
+                raise httpcore.WriteError(str(error)) from error
             self._out.add(sent, self._deadline.clock.monotonic() - started)
             view = view[sent:]
 
@@ -123,20 +126,25 @@ class _Stream(httpcore.NetworkStream):
         if isinstance(self._socket, ssl.SSLSocket):
             raise Unreachable("an https proxy cannot carry https here; name the proxy as http")
         try:
-            with self._timed(self._timeouts.connect_seconds, "the TLS handshake stalled"):
-                wrapped = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
-        except TimedOut as error:
+            self._socket = ssl_context.wrap_socket(
+                self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
+            )
+            self._patiently(
+                self._socket.do_handshake, self._timeouts.connect_seconds, "the TLS handshake stalled"
+            )
+        except BaseException as error:
             self.close()
-            raise TlsFailed(error.message) from error
-        except ssl.SSLCertVerificationError as error:
-            self.close()
-            raise CertificateRejected(
-                f"the certificate of {server_hostname} is not valid: {error.verify_message}"
-            ) from error
-        except OSError as error:
-            self.close()
-            raise TlsFailed(f"TLS with {server_hostname} failed: {error}") from error
-        return _TlsStream(wrapped, self._timeouts, self._deadline)
+            match error:
+                case TimedOut():
+                    raise TlsFailed(error.message) from error
+                case ssl.SSLCertVerificationError():
+                    raise CertificateRejected(
+                        f"the certificate of {server_hostname} is not valid: {error.verify_message}"
+                    ) from error
+                case OSError():
+                    raise TlsFailed(f"TLS with {server_hostname} failed: {error}") from error
+            raise
+        return _TlsStream(self._socket, self._timeouts, self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
@@ -148,15 +156,19 @@ class _Stream(httpcore.NetworkStream):
     def _receive(self) -> bytes:
         return self._socket.recv(_READ_BYTES)
 
-    @contextmanager
-    def _timed(self, seconds: float, what: str) -> Iterator[None]:
-        limit = self._deadline.limit(seconds)
-        self._socket.settimeout(max(limit, _LEAST_TIMEOUT))
-        try:
-            yield
-        except TimeoutError as error:
-            self._deadline.limit(seconds)
-            raise TimedOut(f"{what} for {limit:.0f} s") from error
+    def _patiently(self, operation: Callable[[], T], seconds: float, what: str) -> T:
+        """Do something with the socket. Raises TimedOut, or Cancelled when the work is to stop."""
+        left = seconds
+        while True:
+            limit = min(self._deadline.limit(left), _LONGEST_WAIT)
+            self._socket.settimeout(max(limit, _LEAST_TIMEOUT))
+            try:
+                return operation()
+            except TimeoutError as error:
+                left -= limit
+                if left <= 0:
+                    self._deadline.limit(seconds)
+                    raise TimedOut(f"{what} for {seconds:.0f} s") from error
 
 
 class TlsFailed(Unreachable):

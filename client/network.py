@@ -9,9 +9,9 @@ from client import destinations
 from client.auth import TokenCache
 from client.clock import NEVER, Deadline
 from client.destinations import Destinations, origin
+from client.endpoints import Host, Scheme
 from client.errors import ConfigurationInvalid
 from client.exchange import Exchange
-from client.hosts import Host, Scheme
 from client.http import TIMEOUTS, Timeouts, TlsFailed, Transport
 from client.proxies import DIRECT, Proxies
 from client.retry import PATIENCE, Backoff, Patience

@@ -12,9 +12,9 @@ from client.auth import TokenCache
 from client.blob_stream import BlobStream
 from client.content import BytesContent, Content
 from client.credentials import ANONYMOUS, Credential, Credentials
+from client.endpoints import Host
 from client.errors import AnswerTooLarge, ContentMismatch
 from client.exchange import Answer, Exchange, Request
-from client.hosts import Host
 from client.network import NETWORK, Network, connect
 from client.scopes import CATALOG, Scopes, delete, pull, push
 from client.uploads import Push, Upload, Watched

@@ -4,15 +4,19 @@ Every member and frame is read to the end of the stream; anything behind the las
 The media type is not asked: moby and containerd look at the bytes too, and the diffID decides (TAR-92).
 """
 
+import sys
 import zlib
 from collections.abc import Iterator
 from types import ModuleType
 from typing import BinaryIO
 
-from backports import zstd
-
 from client.unpack.errors import LimitExceeded, Malformed, Unsupported
 from client.unpack.limits import KIB, MIB, Limits
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 # There is no wheel of isal for every platform; zlib has the same interface and takes twice the time.
 inflate: ModuleType

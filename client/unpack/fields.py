@@ -24,12 +24,8 @@ _LARGEST = 2**63 - 1
 _SECOND = 10**9
 
 
-@functools.lru_cache(maxsize=4096)
 def number(field: bytes) -> int:
-    """Read an octal or base-256 number, cached because owners, modes and times repeat.
-
-    Raises Malformed for anything else, and for what 64 bits do not hold.
-    """
+    """Read an octal or base-256 number. Raises Malformed for anything else, and beyond 64 bits."""
     if field[0] & 0x80:
         return _base_256(field)
     text = field.strip(b" \0").partition(b"\0")[0]
@@ -39,6 +35,10 @@ def number(field: bytes) -> int:
     if not text.isdigit() or b"8" in text or b"9" in text:
         raise Malformed(f"a number in a header is not octal: {text!r}")
     return int(text, 8)
+
+
+repeated_number = functools.lru_cache(maxsize=4096)(number)
+"""The same for owners, modes, times and devices, of which an archive has few."""
 
 
 def _base_256(field: bytes) -> int:

@@ -52,12 +52,12 @@ class Mark(enum.Enum):
     WHITEOUT = enum.auto()
     OPAQUE = enum.auto()
     META = enum.auto()
-    """The bookkeeping of AUFS, which is skipped."""
+    """The bookkeeping of AUFS, at the root as moby has it, which is skipped."""
 
 
 def mark(directory: bytes, base: bytes, name: bytes) -> Mark:
     """Raises Unsafe for a whiteout of nothing, `.` or `..`."""
-    if directory.startswith(_META) or b"/" + _META in directory:
+    if directory.startswith(_META):
         return Mark.META
     if not base.startswith(WHITEOUT):
         return Mark.NONE

@@ -17,7 +17,7 @@ class LayerStats:
     implied: tuple[bytes, ...]
     """Directories the layer needs and does not describe, relative to the root: made root's, 0755, of 1970.
 
-    In overlay form they cover the lower layer's attributes; see `lower.inherit_directories`.
+    In overlay form they cover the lower layer's attributes; see `lowers.inherit_directories`.
     """
     notices: Mapping[str, int]
-    """What was left out, and how often, as in "device left out": 3."""
+    """What was left out, and how often: "device left out": 3. The last layer tells of directories."""

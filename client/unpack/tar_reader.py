@@ -10,7 +10,7 @@ from client.unpack import fields, sparse
 from client.unpack.entry import Entry, Kind, Segment
 from client.unpack.errors import LimitExceeded, Malformed, Unsupported, printable
 from client.unpack.extensions import Extensions
-from client.unpack.fields import BLOCK, HEADER, ZERO, number, text
+from client.unpack.fields import BLOCK, HEADER, ZERO, number, repeated_number, text
 from client.unpack.limits import PATH, Limits
 from client.unpack.options import LARGEST_ID
 
@@ -146,9 +146,9 @@ class TarReader:
         link = text(link)
         device = (0, 0)
         if magic.startswith(b"ustar"):
-            device = number(devices[:8]), number(devices[8:])
-        owner = number(uid), number(gid)
-        modified = accessed = fields.checked_time(number(mtime) * _SECOND)
+            device = repeated_number(devices[:8]), repeated_number(devices[8:])
+        owner = repeated_number(uid), repeated_number(gid)
+        modified = accessed = fields.checked_time(repeated_number(mtime) * _SECOND)
         xattrs = _NO_XATTRS
         real_size = None
         if extensions is not None:
@@ -159,7 +159,7 @@ class TarReader:
             xattrs = extensions.xattrs() or xattrs
             real_size = extensions.real_size()
         kind = _kind(type_, name)
-        permissions = number(mode)
+        permissions = repeated_number(mode)
         _check(name, link, owner, permissions)
         size, segments = self._data(kind, size, real_size, name)
         return Entry(

@@ -17,8 +17,6 @@ _OPAQUE = "overlay.opaque"
 
 
 class Whiteouts(Protocol):
-    makes_parents: bool
-    """Whether the directory of a whiteout is made where the layer has none yet."""
     opaque_root: bool
 
     def made(self, path: bytes) -> None:
@@ -36,8 +34,6 @@ class Whiteouts(Protocol):
 
 class OverlayMarks:
     """A 0:0 device hides a name; the xattr overlay.opaque what is below a directory."""
-
-    makes_parents = True
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
@@ -76,7 +72,6 @@ class OverlayMarks:
 class NothingBelow:
     """The lowest layer of a flat tree has nothing to hide."""
 
-    makes_parents = False
     opaque_root = False
 
     def made(self, path: bytes) -> None: ...
@@ -91,7 +86,6 @@ class FlatDeletions:
     What is, is remembered by 64 bits of a keyed hash each, so that two million files stay below 256 MiB.
     """
 
-    makes_parents = False
     opaque_root = False
 
     def __init__(self, tree: Tree, forget: Callable[[bytes], None]) -> None:

@@ -14,12 +14,17 @@ from pathlib import Path
 import pytest
 
 from client.credentials import ANONYMOUS, Credentials
-from client.hosts import Host, Scheme
+from client.endpoints import Host, Scheme
 from client.network import Network
+from client.retry import Patience
 from client.session import Session
+from client.sources import RepositorySource, Source
 from registry.settings import Settings
 from storage.oci.names import RepositoryName
 from tests.client.clocks import FakeClock
+from tests.client.homes import Home
+from tests.client.machines import Machine
+from tests.client.moving import NAME, Mover
 from tests.registry.conftest import serving
 
 _DOCKER_REGISTRY = """\
@@ -109,3 +114,29 @@ def open_session(clock: FakeClock) -> Iterator[Open]:
             return stack.enter_context(session)
 
         yield make
+
+
+@pytest.fixture
+def mover(tmp_path: Path, clock: FakeClock) -> Mover:
+    return Mover(tmp_path, clock)
+
+
+@pytest.fixture
+def source(open_session: Open, clock: FakeClock) -> Callable[[str], Source]:
+    """Make sources whose sessions do not repeat much by themselves."""
+
+    def make(address: str) -> Source:
+        network = Network(deadline=clock.deadline(), patience=Patience(attempts=2))
+        return RepositorySource(open_session(address, network=network), NAME)
+
+    return make
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    return Home(tmp_path, monkeypatch)

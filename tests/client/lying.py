@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from storage.oci.digest import Digest
-
 
 @dataclass(frozen=True)
 class Received:
@@ -115,10 +113,14 @@ def lying(answer: Answer, context: ssl.SSLContext | None = None, host: str = "12
         def accept() -> None:
             with suppress(OSError):
                 while True:
-                    connection, _ = listener.accept()
+                    connection: socket.socket = listener.accept()[0]
+                    if context:
+                        connection = context.wrap_socket(
+                            connection, server_side=True, do_handshake_on_connect=False
+                        )
                     open_sockets.append(connection)
                     server.connections += 1
-                    thread = threading.Thread(target=_converse, args=(connection, server, answer, context))
+                    thread = threading.Thread(target=_converse, args=(connection, server, answer))
                     threads.append(thread)
                     thread.start()
 
@@ -138,21 +140,19 @@ def lying(answer: Answer, context: ssl.SSLContext | None = None, host: str = "12
                 connection.close()
 
 
-def _converse(
-    connection: socket.socket, server: Lying, answer: Answer, context: ssl.SSLContext | None
-) -> None:
+def _converse(connection: socket.socket, server: Lying, answer: Answer) -> None:
     with suppress(OSError, Cut):
-        wrapped = context.wrap_socket(connection, server_side=True) if context else connection
-        if isinstance(wrapped, ssl.SSLSocket):
-            server.peer_certificates.append(_common_name(wrapped))
-        with wrapped, wrapped.makefile("rb") as file:
+        if isinstance(connection, ssl.SSLSocket):
+            connection.do_handshake()
+            server.peer_certificates.append(_common_name(connection))
+        with connection, connection.makefile("rb") as file:
             while True:
                 received = _receive(file)
                 if received is None:
                     return
                 server.requests.append(received)
                 for piece in answer(received):
-                    wrapped.sendall(piece)
+                    connection.sendall(piece)
                     if received.method == "HEAD":
                         break  # the first piece is the head
 
@@ -163,6 +163,8 @@ def _common_name(connection: ssl.SSLSocket) -> str | None:
 
 
 def _receive(file: Any) -> Received | None:
+    if file.peek(1)[:1] == b"\x16":
+        return None  # a TLS handshake, which servers of plain HTTP close at once
     line = file.readline().decode("latin-1").split()
     if len(line) != 3:
         return None
@@ -181,5 +183,22 @@ def _receive(file: Any) -> Received | None:
     return Received(line[0], line[1], headers, body)
 
 
-def digest(data: bytes) -> str:
-    return str(Digest.of(data))
+def once(
+    first: Callable[[], Iterable[bytes]], then: Callable[[], Iterable[bytes]]
+) -> Callable[..., Iterable[bytes]]:
+    """Answer the first request in one way and all others in another."""
+    left = [first]
+    return lambda _: left.pop()() if left else then()
+
+
+def cut(*pieces: bytes) -> Iterator[bytes]:
+    yield from pieces
+    raise Cut
+
+
+def endless(
+    head: bytes = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n",
+) -> Iterator[bytes]:
+    yield head
+    while True:
+        yield b"\0" * 65536

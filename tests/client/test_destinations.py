@@ -9,8 +9,8 @@ import pytest
 from client.content import BytesContent
 from client.credentials import Credential, Given
 from client.destinations import Destinations, is_loopback, shares_owner
+from client.endpoints import Host, Scheme
 from client.errors import ConfigurationInvalid, DestinationRefused
-from client.hosts import Host, Scheme
 from client.network import Network
 from client.session import Session
 from storage.oci.digest import Digest

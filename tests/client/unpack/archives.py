@@ -2,10 +2,14 @@
 
 import io
 import struct
+import sys
 import tarfile
 import zlib
 
-from backports import zstd
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -86,14 +90,16 @@ def raw(
     magic: bytes = b"ustar\x0000",
     devices: bytes = bytes(16),
     prefix: bytes = b"",
+    padding: bytes = b"",
     data: bytes = b"",
     checksum: bool = True,
 ) -> bytes:
     """An entry byte for byte; the size is written as it is given, whatever the data."""
     field = b"%011o\0" % size if isinstance(size, int) else size
     header = struct.pack(
-        "100s8s8s8s12s12s8ss100s8s64s16s155s12x",
+        "100s8s8s8s12s12s8ss100s8s64s16s155s12s",
         name, mode, uid, b"0000000\0", field, mtime, b" " * 8, type_, link, magic, b"", devices, prefix,
+        padding,
     )  # fmt: skip
     return (checked(header) if checksum else header) + padded(data)
 

@@ -122,7 +122,7 @@ def _times(root: Path) -> None:
     os.utime(place / "link", ns=(5, -1_500_000_000), follow_symlinks=False)
     for here, directories, _ in os.walk(root, topdown=False):
         for name in directories:
-            path = os.path.join(here, name)
-            if not os.path.islink(path):
-                os.utime(path, ns=(9, 10**9 + len(path)))
+            directory = os.path.join(here, name)
+            if not os.path.islink(directory):
+                os.utime(directory, ns=(9, 10**9 + len(directory)))
     os.utime(root, ns=(9, 10**9))

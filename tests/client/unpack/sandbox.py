@@ -45,7 +45,7 @@ class Sandbox:
         return apply_layers(streams, root, options=Options(form=Form.FLAT))
 
     def tree(self) -> dict[str, object]:
-        """What the root holds: a file's bytes, a link's arrow and target, a directory's None, else the kind."""
+        """What the root holds: a file's bytes, a link's target, None for a directory, else the kind."""
         found: dict[str, object] = {}
         for here, directories, files in os.walk(self.root):
             for name in directories + files:

@@ -4,7 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,17 +43,16 @@ else:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A directory that the user may reach and write to."""
-    for directory_ in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        directory_.chmod(0o755)
-    os.chown(tmp_path, USER, USER)
-    return tmp_path
+def place() -> Iterator[Path]:
+    """A directory that the user may reach and write to. A pytest that starts closes all of pytest's."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chown(name, USER, USER)
+        yield Path(name)
 
 
 def run(
     place: Path, *layers: bytes, form: str = "overlay", ownership: str = "", target: str = "target"
-) -> object:
+) -> list[Any]:
     """Unpack as the user; return the class of the error and its text, or nothing and the notices."""
     paths = []
     for number, layer in enumerate(layers):
@@ -76,7 +78,8 @@ def run(
         stdout=subprocess.PIPE,
         text=True,
     )
-    return json.loads(result.stdout)
+    parsed: list[Any] = json.loads(result.stdout)
+    return parsed
 
 
 def xattrs(path: Path) -> dict[str, bytes]:
@@ -136,7 +139,7 @@ def test_TAR_39_leaves_devices_out(place: Path) -> None:
 
 
 def test_TAR_52_names_the_owner_and_the_map(place: Path) -> None:
-    kind, text = run(place, archive(file("f", uid=1)), ownership="real")  # type: ignore[misc]  # a pair
+    kind, text = run(place, archive(file("f", uid=1)), ownership="real")
 
     assert kind == "Unsupported"
     assert "1:0 cannot be given here" in text
@@ -155,13 +158,13 @@ def test_UNP_14_two_runs_make_the_same_tree(place: Path) -> None:
     source = place / "source"
     source.mkdir()
     nasty.make(source)
-    command = ["tar", "-C", source, "--format=posix", "--xattrs", "--xattrs-include=*", "-cf", "-", "."]
+    command = ["tar", "-C", str(source), "--format=posix", "--xattrs", "--xattrs-include=*", "-cf", "-", "."]
     layer = gzipped(subprocess.run(command, check=True, capture_output=True).stdout)
 
     first, second = run(place, layer, target="first"), run(place, layer, target="second")
 
     assert first == second
-    assert first[0] == ""  # type: ignore[index]  # a pair
+    assert first[0] == ""
     assert listing(place / "first") == listing(place / "second")
     ours, theirs = listing(place / "first"), listing(source)
     # What an ordinary user cannot have: devices, and other owners.
@@ -171,16 +174,27 @@ def test_UNP_14_two_runs_make_the_same_tree(place: Path) -> None:
             assert ours[path].get(fact) == theirs[path].get(fact), (path, fact)
 
 
-def test_a_user_namespace_gives_the_owners_it_has(place: Path) -> None:
+def test_a_user_namespace_gives_the_owners_it_has(tmp_path: Path) -> None:
     """As root of a namespace with one id: it gives files to 0, and says what it cannot."""
     if subprocess.run(["unshare", "-Ur", "true"], check=False).returncode:
         pytest.skip("no user namespaces here")
-    target = place / "target"
+    target = tmp_path / "target"
     target.mkdir()
-    (place / "0.tar").write_bytes(archive(file("f", uid=1)))
+    (tmp_path / "0.tar").write_bytes(archive(file("f", uid=1)))
 
+    command: list[str | Path] = [
+        "unshare",
+        "-Ur",
+        sys.executable,
+        "-c",
+        CODE,
+        target,
+        "overlay",
+        "",
+        tmp_path / "0.tar",
+    ]
     result = subprocess.run(
-        ["unshare", "-Ur", sys.executable, "-c", CODE, target, "overlay", "", place / "0.tar"],
+        command,
         check=True, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 

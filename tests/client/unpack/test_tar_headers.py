@@ -63,14 +63,27 @@ REFUSED = [
     pytest.param([x(("mtime", "nan")), raw()], Malformed, id="TAR-53-nan"),
     pytest.param([x(("mtime", "1.5e3")), raw()], Malformed, id="TAR-53-exponent"),
     pytest.param([raw(type_=b"x", size=64 * MIB)], LimitExceeded, id="TAR-57-size"),
-    pytest.param([extension(b"x", records(("a", "b" * 10)) * 100_000), raw()], LimitExceeded, id="TAR-57-records"),
+    pytest.param(
+        [extension(b"x", records(("a", "b" * 10)) * 100_000), raw()], LimitExceeded, id="TAR-57-records"
+    ),
     pytest.param([raw(type_=b"L", size=2 * MIB)], LimitExceeded, id="TAR-57-name"),
     pytest.param([raw(type_=b"g", size=64 * MIB)], LimitExceeded, id="TAR-57-global"),
     *(
         pytest.param([extension(b"x", text), raw()], Malformed, id=f"TAR-58-{text[:12]!r}")
         for text in (
-            b"0 path=x\n", b"999 path=x\n", b"9 pathxx\n", b"8 path=x", b"+12 path=xy\n", b"9 pa\0h=x\n",
-            b"path=x\n", b"4 =\n", b"2 \n", b"-1 path=x\n", b" 9 path=x\n", b"9  ath=x\nq", b"9" * 30 + b" a=b\n",
+            b"0 path=x\n",
+            b"999 path=x\n",
+            b"9 pathxx\n",
+            b"8 path=x",
+            b"+12 path=xy\n",
+            b"9 pa\0h=x\n",
+            b"path=x\n",
+            b"4 =\n",
+            b"2 \n",
+            b"-1 path=x\n",
+            b" 9 path=x\n",
+            b"9  ath=x\nq",
+            b"9" * 30 + b" a=b\n",
         )
     ),
     pytest.param([x(("path", "one")), x(("path", "two")), raw()], Malformed, id="TAR-60"),
@@ -84,7 +97,14 @@ REFUSED = [
     pytest.param([raw(size=b"00000000019\0")], Malformed, id="TAR-66-digit"),
     *(
         pytest.param([raw(size=size)], Malformed, id=f"TAR-66-{size!r}")
-        for size in (b"0o0000000010", b"+0000000010\0", b"00000_000010", b"0 0000000010", b"-1\0", b"\x80" + b"\xff" * 11)
+        for size in (
+            b"0o0000000010",
+            b"+0000000010\0",
+            b"00000_000010",
+            b"0 0000000010",
+            b"-1\0",
+            b"\x80" + b"\xff" * 11,
+        )
     ),
     pytest.param([raw(type_=b"L", size=base_256(-512))], Malformed, id="TAR-74"),
     pytest.param([long_name("a"), long_name("b"), raw()], Malformed, id="TAR-75"),
@@ -103,11 +123,20 @@ REFUSED = [
     pytest.param([sparse(b"0\n", b"", 2**62)], LimitExceeded, id="TAR-80"),
     pytest.param([sparse(b"0\n", b"", 2**64)], Malformed, id="TAR-80-65-bits"),
     pytest.param([raw(type_=b"S", size=0)], Unsupported, id="TAR-81-gnu"),
-    pytest.param([x(("GNU.sparse.map", "0,1"), ("GNU.sparse.size", "1")), raw()], Unsupported, id="TAR-81-pax-0.1"),
-    pytest.param([x(("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0")), raw()], Unsupported, id="TAR-81-pax-2.0"),
-    pytest.param([x(("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0")), raw()], Malformed, id="TAR-81-no-size"),
     pytest.param(
-        [x(("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "1")), raw(type_=b"5")],
+        [x(("GNU.sparse.map", "0,1"), ("GNU.sparse.size", "1")), raw()], Unsupported, id="TAR-81-pax-0.1"
+    ),
+    pytest.param(
+        [x(("GNU.sparse.major", "2"), ("GNU.sparse.minor", "0")), raw()], Unsupported, id="TAR-81-pax-2.0"
+    ),
+    pytest.param(
+        [x(("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0")), raw()], Malformed, id="TAR-81-no-size"
+    ),
+    pytest.param(
+        [
+            x(("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.realsize", "1")),
+            raw(type_=b"5"),
+        ],
         Malformed,
         id="TAR-81-directory",
     ),
@@ -116,13 +145,15 @@ REFUSED = [
     pytest.param([raw(), bytes(BLOCK), raw()], Malformed, id="TAR-84"),
     pytest.param([x(("a", "b")), x(("a", "b"), type_=b"g"), raw()], Malformed, id="a-global-header-between"),
     pytest.param([raw(mode=base_256(-1, 8))], Malformed, id="a-negative-mode"),
-    pytest.param([raw(magic=b"ustar  \0", prefix=b"dir/where/an/old/go/put/it")], Malformed, id="old-go-prefix"),
+    pytest.param(
+        [raw(magic=b"ustar  \0", prefix=b"dir/where/an/old/go/put/it")], Malformed, id="old-go-prefix"
+    ),
     pytest.param([x(("SCHILY.xattr.user.a", "v" * 70_000)), raw()], LimitExceeded, id="TAR-71-value"),
     pytest.param([x(("SCHILY.xattr.user." + "n" * 300, "v")), raw()], LimitExceeded, id="TAR-71-name"),
     pytest.param([x(("SCHILY.xattr.", "v")), raw()], LimitExceeded, id="TAR-71-no-name"),
     pytest.param([x(("path", "p" * 4097)), raw()], LimitExceeded, id="a-long-path"),
     pytest.param([x(("linkpath", "p" * 4096)), raw(type_=b"2")], LimitExceeded, id="a-long-link"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("entries", "error"), REFUSED)
@@ -183,11 +214,22 @@ MADE = [
     pytest.param(
         [raw(b"n", magic=b"ustar\x0000", prefix=b"p" * 155)], [b"p" * 155 + b"/n"], id="ustar-prefix"
     ),
+    pytest.param(
+        [raw(b"n", prefix=b"p" * 131 + b"00000000000\0" * 2, padding=b"\0" * 8 + b"tar\0")],
+        [b"p" * 131 + b"/n"],
+        id="star-prefix",
+    ),
+    pytest.param(
+        [raw(b"n", magic=b"ustar  \0", prefix=b"00000000001\0" * 2)], [b"n"], id="gnu-times-are-no-prefix"
+    ),
     pytest.param([raw(b"n", magic=bytes(8), prefix=b"p")], [b"n"], id="v7-has-no-prefix"),
     pytest.param([raw(b"n" * 100)], [b"n" * 100], id="a-name-that-fills-its-field"),
-    pytest.param([x(("LIBARCHIVE.xattr.a", "b"), ("SCHILY.acl.access", "u"), ("MSWINDOWS.rawsd", "A")), raw()],
-                 [b"n"], id="TAR-73"),
-]  # fmt: skip
+    pytest.param(
+        [x(("LIBARCHIVE.xattr.a", "b"), ("SCHILY.acl.access", "u"), ("MSWINDOWS.rawsd", "A")), raw()],
+        [b"n"],
+        id="TAR-73",
+    ),
+]
 
 
 @pytest.mark.parametrize(("entries", "expected"), MADE)

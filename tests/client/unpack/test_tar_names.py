@@ -7,8 +7,8 @@ from client.unpack.errors import (
     LinkTargetMissing,
     Malformed,
     StorageFailed,
-    Unsafe,
     UnpackError,
+    Unsafe,
 )
 from client.unpack.options import Form
 from tests.client.unpack.archives import archive, directory, entry, file, link, long_name, raw, symlink, x

@@ -1,4 +1,4 @@
-"""TAR-38, TAR-94..TAR-100, TAROK-07: what a layer deletes, in a flat tree and as the kernel's overlay shows it."""
+"""TAR-38, TAR-94..TAR-100, TAROK-07: what a layer deletes, in a flat tree and as an overlay shows it."""
 
 import io
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client.unpack.errors import LinkTargetMissing, Unsafe, UnpackError
+from client.unpack.errors import LinkTargetMissing, UnpackError, Unsafe
 from client.unpack.layer import unpack_layer
 from client.unpack.options import Form, Options
 from tests.client.unpack.archives import archive, directory, entry, file, link, symlink
@@ -32,37 +32,69 @@ ETC = {"etc", "etc/x"}
 ALL = {"d", "d/a", "d/b", "d/sub", "d/sub/c", *ETC, "top", "s"}
 
 CASES = [
+    pytest.param(
+        [D, file("d/sub/new"), file(".wh.d")],
+        {"d", "d/sub", "d/sub/new", *ETC, "top", "s"},
+        id="TAR-96-inside-a-directory-of-the-lower-layer",
+    ),
     pytest.param([D, file("d/.wh.a")], ALL - {"d/a"}, id="TAROK-07-file"),
     pytest.param([D, file("d/.wh.sub")], ALL - {"d/sub", "d/sub/c"}, id="TAROK-07-directory"),
     pytest.param([file(".wh.s")], ALL - {"s"}, id="TAROK-07-link"),
     pytest.param([D, file("d/new"), file("d/.wh..wh..opq")], {"d", "d/new", *ETC, "top", "s"}, id="TAR-97"),
-    pytest.param([D, file("d/.wh..wh..opq"), file("d/new")], {"d", "d/new", *ETC, "top", "s"}, id="TAR-97-first"),
+    pytest.param(
+        [D, file("d/.wh..wh..opq"), file("d/new")], {"d", "d/new", *ETC, "top", "s"}, id="TAR-97-first"
+    ),
     pytest.param([file("new"), file(".wh..wh..opq")], {"new"}, id="TAR-97-root"),
     pytest.param([D, file("d/a", b"new"), file("d/.wh.a")], ALL, id="TAR-96"),
     pytest.param([D, file("d/.wh.a"), file("d/a", b"new")], ALL, id="TAR-96-reverse"),
     pytest.param([file("d/.wh.nope"), D, file(".wh.nope")], ALL, id="TAR-98-nothing"),
-    pytest.param([directory(".wh.top"), symlink(".wh.s", "x"), file("d/.wh.a", b"data"), D],
-                 ALL - {"top", "s", "d/a"}, id="TAR-98-kinds"),
+    pytest.param(
+        [directory(".wh.top"), symlink(".wh.s", "x"), file("d/.wh.a", b"data"), D],
+        ALL - {"top", "s", "d/a"},
+        id="TAR-98-kinds",
+    ),
     pytest.param([file(".wh.etc/x", b"6")], ALL | {".wh.etc", ".wh.etc/x"}, id="TAR-99"),
     pytest.param([file("a"), link(".wh.top", "a")], ALL - {"top"} | {"a"}, id="TAR-38"),
-    pytest.param([file(".wh..wh.plnk/1.2"), file(".wh..wh.aufs"), directory(".wh..wh.orph")], ALL, id="TAR-100"),
-    pytest.param([file(".wh.d"), D, file("d/new")], {"d", "d/new", *ETC, "top", "s"}, id="TAROK-07-made-again"),
-    pytest.param([file(".wh.d"), file("d/new")], {"d", "d/new", *ETC, "top", "s"}, id="TAROK-07-implied-again"),
-    pytest.param([D, file("d/new"), file(".wh.d")], {"d", "d/new", *ETC, "top", "s"}, id="TAROK-07-made-before"),
-    pytest.param([file(".wh.d"), file("d/.wh.a"), file("d/sub/.wh.c"), file("d/.wh..wh..opq")],
-                 {*ETC, "top", "s"}, id="TAROK-07-below-a-deleted-directory"),
+    pytest.param(
+        [file(".wh..wh.plnk/1.2"), file(".wh..wh.aufs"), directory(".wh..wh.orph")], ALL, id="TAR-100"
+    ),
+    pytest.param(
+        [file(".wh.d"), D, file("d/new")], {"d", "d/new", *ETC, "top", "s"}, id="TAROK-07-made-again"
+    ),
+    pytest.param(
+        [file(".wh.d"), file("d/new")], {"d", "d/new", *ETC, "top", "s"}, id="TAROK-07-implied-again"
+    ),
+    pytest.param(
+        [D, file("d/new"), file(".wh.d")], {"d", "d/new", *ETC, "top", "s"}, id="TAROK-07-made-before"
+    ),
+    pytest.param(
+        [file(".wh.d"), file("d/.wh.a"), file("d/sub/.wh.c"), file("d/.wh..wh..opq")],
+        {*ETC, "top", "s"},
+        id="TAROK-07-below-a-deleted-directory",
+    ),
     pytest.param([file("d", b"7")], {"d", *ETC, "top", "s"}, id="TAROK-07-directory-becomes-file"),
     pytest.param([symlink("d", "etc")], {"d", *ETC, "top", "s"}, id="TAROK-07-directory-becomes-link"),
     pytest.param([directory("top")], ALL, id="TAROK-07-file-becomes-directory"),
     pytest.param([directory("s"), file("s/x")], ALL | {"s/x"}, id="TAROK-07-link-becomes-directory"),
-    pytest.param([file("d"), directory("d"), file("d/new")], {"d", "d/new", *ETC, "top", "s"},
-                 id="TAROK-07-directory-becomes-file-becomes-directory"),
-    pytest.param([symlink("d", "etc"), D], {"d", *ETC, "top", "s"}, id="TAROK-07-becomes-link-becomes-directory"),
-    pytest.param([directory("d/sub"), file("d/sub/n"), file("d/.wh..wh..opq"), D],
-                 {"d", "d/sub", "d/sub/n", *ETC, "top", "s"}, id="opaque-keeps-a-directory-but-not-its-lower-files"),
-    pytest.param([file("d/.wh.a"), file("d/.wh.b"), file("d/.wh.sub"), D], ALL - {"d/a", "d/b", "d/sub", "d/sub/c"},
-                 id="all-deleted-one-by-one"),
-]  # fmt: skip
+    pytest.param(
+        [file("d"), directory("d"), file("d/new")],
+        {"d", "d/new", *ETC, "top", "s"},
+        id="TAROK-07-directory-becomes-file-becomes-directory",
+    ),
+    pytest.param(
+        [symlink("d", "etc"), D], {"d", *ETC, "top", "s"}, id="TAROK-07-becomes-link-becomes-directory"
+    ),
+    pytest.param(
+        [directory("d/sub"), file("d/sub/n"), file("d/.wh..wh..opq"), D],
+        {"d", "d/sub", "d/sub/n", *ETC, "top", "s"},
+        id="opaque-keeps-a-directory-but-not-its-lower-files",
+    ),
+    pytest.param(
+        [file("d/.wh.a"), file("d/.wh.b"), file("d/.wh.sub"), D],
+        ALL - {"d/a", "d/b", "d/sub", "d/sub/c"},
+        id="all-deleted-one-by-one",
+    ),
+]
 
 
 def paths(root: Path) -> set[str]:
@@ -80,7 +112,8 @@ def test_deletes_in_a_flat_tree(sandbox: Sandbox, upper: list[bytes], expected: 
 @pytest.mark.parametrize(("upper", "expected"), CASES)
 def test_hides_in_an_overlay(tmp_path: Path, upper: list[bytes], expected: set[str]) -> None:
     """The mounted layers and the flat tree are one and the same."""
-    layers, stack = [archive(*LOWER), archive(*upper)], []
+    layers = [archive(*LOWER), archive(*upper)]
+    stack: list[Path] = []
     for number, layer in enumerate(layers):
         target = tmp_path / str(number)
         target.mkdir()
@@ -92,7 +125,7 @@ def test_hides_in_an_overlay(tmp_path: Path, upper: list[bytes], expected: set[s
 
     with mounted(stack, tmp_path / "mount") as merged:
         assert paths(merged) == expected
-        # The root and directories that only a whiteout mentions are the store's to describe: inherit_directories.
+        # Directories that no entry describes inherit in the store: see test_lowers.py.
         leave_out = set(stats.implied) | {b"."}
         seen, wanted = listing(merged), listing(flat)
         for path in seen.keys() - leave_out:
