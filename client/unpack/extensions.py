@@ -9,12 +9,14 @@ from client.unpack.limits import COMPONENT, Limits
 
 _XATTR = b"SCHILY.xattr."
 _SPARSE_NAME = b"GNU.sparse.name"
+_MEANINGFUL = (b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime", b"atime", _SPARSE_NAME)
 
 
 class Extensions:
     """The extended headers of one entry, at most one of each type.
 
-    Programs differ on which of two wins, so two are refused (M4). Empty values count as absent, as in Go.
+    Programs differ on which of two wins, so two are refused (M4), and on whether an empty record takes a
+    field away, so these are refused too.
     """
 
     TYPES: ClassVar = frozenset((b"x", b"L", b"K"))
@@ -35,8 +37,9 @@ class Extensions:
             raise LimitExceeded(f"an extended header of more than {self._limits.extension} bytes")
         data = take(size)
         if type_ == b"x":
-            records = dict(fields.records(data))
-            self._records = {key: value for key, value in records.items() if value}
+            self._records = dict(fields.records(data))
+            if any(self._records.get(key) == b"" for key in _MEANINGFUL):
+                raise Malformed("an empty PAX record of an entry's own field")
         elif type_ == b"L":
             self._long_name = _without_nul(data.rstrip(b"\0"))
         else:

@@ -149,6 +149,12 @@ def test_TAR_67_sets_attributes(sandbox: Sandbox, form: Form, make: Callable[...
     assert xattrs(sandbox.root / "n") == {"user.foo": b"bar", "trusted.a": b"b"}
 
 
+def test_sets_an_empty_attribute(sandbox: Sandbox) -> None:
+    sandbox.unpack(archive(file("f", pax={"SCHILY.xattr.user.empty": ""})))
+
+    assert xattrs(sandbox.root / "f") == {"user.empty": b""}
+
+
 @pytest.mark.parametrize("form", Form)
 @pytest.mark.parametrize("name", ["opaque", "redirect", "metacopy", "overlay.opaque", "whiteout"])
 @pytest.mark.parametrize("namespace", ["trusted", "user"])
