@@ -18,8 +18,9 @@ from registry.endpoints.listings import BaseEndpoint, CatalogEndpoint, Referrers
 from registry.endpoints.manifests import ManifestEndpoint
 from registry.endpoints.uploads import UploadEndpoint, UploadsEndpoint
 from registry.operations import Operations
+from registry.refusal import refusal
 from registry.routes import Resource, Route
-from storage.oci.errors import RegistryError, RequestInvalid, RequestTimeout, Unsupported, render
+from storage.oci.errors import RegistryError, RequestInvalid, RequestTimeout, Unsupported
 
 log = logging.getLogger(__name__)
 
@@ -114,14 +115,14 @@ class Application:
         except RegistryError as error:
             if error.status >= 500:
                 log.warning("request refused", extra={"code": error.code, "cause": repr(error.__cause__)})
-            response = _refusal(error)
+            response = refusal(error)
         except BodyMalformed as error:
-            response = _refusal(RequestInvalid(str(error)))
+            response = refusal(RequestInvalid(str(error)))
         except BodyCut as error:
-            response = _refusal(RequestTimeout(str(error)))
+            response = refusal(RequestTimeout(str(error)))
         except Exception:
             log.exception("request failed", extra={"resource": resource, "method": scope["method"]})
-            response = _refusal(RegistryError("the registry failed; its log says why"))
+            response = refusal(RegistryError("the registry failed; its log says why"))
         return _Outcome(resource, principal, response)
 
     def _handler(self, route: Route, method: str) -> Handler:
@@ -151,9 +152,3 @@ class Application:
 
 def _content_length(response: Response) -> int:
     return next((int(value) for name, value in response.raw_headers if name == b"content-length"), 0)
-
-
-def _refusal(error: RegistryError) -> Response:
-    return Response(
-        render(error), status_code=error.status, headers=error.headers, media_type="application/json"
-    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from registry.body import BodyCut, BodyReader, Chunked, Framing, Length, Write
+from registry.offload import finish
 from registry.zero_copy import FileSender
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Cycle(RequestResponseCycle):
         with _duplicate(self.transport) as sock:
             reader = BodyReader(sock, framing, protocol.take_body(self), write)
             try:
-                while not await _finish(loop.run_in_executor(protocol.threads, reader.run)):
+                while not await finish(loop.run_in_executor(protocol.threads, reader.run)):
                     self.received = reader.received
                     await self._wait(loop.add_reader, loop.remove_reader, sock)
             except BaseException:
@@ -171,7 +172,7 @@ class Cycle(RequestResponseCycle):
         protocol, loop, before = self.protocol, self.protocol.loop, self.sent
         done = sender.try_once() if sender.is_short(_INLINE_BYTES) else False
         while not done:
-            done = await _finish(loop.run_in_executor(protocol.threads, sender.run))
+            done = await finish(loop.run_in_executor(protocol.threads, sender.run))
             self.sent = before + sender.sent
             if not done:
                 await self._wait(loop.add_writer, loop.remove_writer, sock)
@@ -200,15 +201,6 @@ def _chunk(body: bytes, *, more: bool) -> bytes:
 def _resolve(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
-
-
-async def _finish(future: "asyncio.Future[bool]") -> bool:
-    """Wait for a thread; a cancelled caller first lets it end, for it still uses socket and writer."""
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        raise
 
 
 def _duplicate(transport: asyncio.Transport) -> socket.socket:

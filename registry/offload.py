@@ -16,6 +16,18 @@ T = TypeVar("T")
 THREADS = 16
 
 
+async def finish(future: asyncio.Future[T]) -> T:
+    """Wait for what runs on a thread. A cancelled caller first lets it end.
+
+    What follows a cancellation closes what the thread is still using.
+    """
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait([future])
+        raise
+
+
 class Offload:
     """Runs blob work on its own threads, and units of work where the database wants them."""
 
@@ -26,13 +38,7 @@ class Offload:
     async def blobs(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking work on a thread. A cancelled caller still waits for it to end."""
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self.threads, lambda: work(*args, **kwargs))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            # What follows closes what the thread is still using.
-            await asyncio.wait([future])
-            raise
+        return await finish(loop.run_in_executor(self.threads, lambda: work(*args, **kwargs)))
 
     async def point_read(self, unit: Unit[T]) -> T:
         """Run a read of a few rows on the event loop, or on a thread when it meets a lock."""

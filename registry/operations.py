@@ -7,7 +7,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from registry import metrics
-from storage.oci.errors import EndpointUnknown, RegistryError, Unsupported, render
+from registry.refusal import refusal
+from storage.oci.errors import EndpointUnknown, RegistryError, Unsupported
 
 
 class Operations:
@@ -20,9 +21,7 @@ class Operations:
         try:
             response = self._answer(scope["method"], scope["raw_path"])
         except RegistryError as error:
-            response = Response(
-                render(error), status_code=error.status, headers=error.headers, media_type="application/json"
-            )
+            response = refusal(error)
         await response(scope, receive, send)
 
     def _answer(self, method: str, path: bytes) -> Response:

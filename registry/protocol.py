@@ -7,7 +7,6 @@ socket itself.
 """
 
 import asyncio
-import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
@@ -17,13 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from registry.cycle import Cycle
 from registry.gate import Gate
+from registry.head import SINGLE, WATCHED, body_length, check_head
+from registry.refusal import refusal
 from storage.oci.errors import (
     HeadersTooLarge,
     RegistryError,
     RequestInvalid,
     Unavailable,
-    Unsupported,
-    UnsupportedMediaType,
     UriTooLong,
     render,
 )
@@ -34,14 +33,7 @@ _HEADER_LINES = 100
 _WRITE_BUFFER = 256 * 1024
 _LINGER_SECONDS = 5.0
 
-_METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-_METHOD_NAMES = [method.decode() for method in _METHODS]
-_SINGLE = frozenset({b"host", b"authorization", b"content-length", b"transfer-encoding", b"content-encoding"})
-_WATCHED = _SINGLE | {b"upgrade", b"expect"}
 _TLS_HANDSHAKE = 0x16
-
-_is_host = re.compile(rb"[A-Za-z0-9.\-\[\]:_]{1,255}").fullmatch
-_is_length = re.compile(rb"[0-9]{1,19}").fullmatch
 
 
 class RegistryProtocol(HttpToolsProtocol):
@@ -54,9 +46,8 @@ class RegistryProtocol(HttpToolsProtocol):
         self.gate = gate
         self.threads = threads
         self.waiting: asyncio.Future[None] | None = None
-        self._running: Cycle | None = (
-            None  # the request whose answer is next; later ones wait in the pipeline
-        )
+        # The request whose answer is next; `cycle` is the latest, and those between wait in the pipeline.
+        self._running: Cycle | None = None
         self._watched: dict[bytes, bytes] = {}
         self._in_head = True
         self._head_bytes = 0
@@ -205,54 +196,27 @@ class RegistryProtocol(HttpToolsProtocol):
         self._header_bytes += len(name) + len(value) + 4
         if self._head_lines > _HEADER_LINES or self._header_bytes > _HEADERS_LIMIT:
             raise HeadersTooLarge("the request has too many or too large headers", limit=_HEADERS_LIMIT)
-        if name in _WATCHED:
-            if name in self._watched and name in _SINGLE:
+        if name in WATCHED:
+            if name in self._watched and name in SINGLE:
                 raise RequestInvalid(f"the request has several {name.decode()} headers")
             self._watched[name] = value
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._head_bytes = 0
-        method = self.parser.get_method()
-        self._check_head(method)
-        length = self._content_length()
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        check_head(method, self.url, version, self._watched)
+        length = body_length(version, self._watched)
         target, _, query = self.url.partition(b"?")
         scope = self.scope
         scope["method"] = method.decode("ascii")
-        if self.parser.get_http_version() != "1.1":
+        if version != "1.1":
             scope["http_version"] = "1.0"
         # Nothing here decides by the decoded path; it is what ASGI asks for.
         scope["path"] = target.decode("latin-1")
         scope["raw_path"] = target
         scope["query_string"] = query
         self._start(length)
-
-    def _check_head(self, method: bytes) -> None:
-        version, watched = self.parser.get_http_version(), self._watched
-        if version not in ("1.1", "1.0"):
-            raise RequestInvalid("only HTTP/1.1 and HTTP/1.0 are spoken here")
-        if method not in _METHODS:
-            raise Unsupported(f"{method.decode()} is not supported here", allow=sorted(_METHOD_NAMES))
-        if not self.url.startswith(b"/"):
-            raise RequestInvalid("the request target is not a path")
-        host = watched.get(b"host")
-        if (host is None and version == "1.1") or (host is not None and not _is_host(host)):
-            raise RequestInvalid("the request needs one valid Host")
-        if b"upgrade" in watched:
-            raise RequestInvalid("protocol upgrades are not supported")
-        if watched.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise UnsupportedMediaType("bodies are taken as they are, without a Content-Encoding")
-
-    def _content_length(self) -> int | None:
-        """Return the body's length, None for the chunked coding. Raises RequestInvalid (HTTP-01)."""
-        coding, length = self._watched.get(b"transfer-encoding"), self._watched.get(b"content-length")
-        if coding is not None:
-            if length is not None or coding.lower() != b"chunked" or self.parser.get_http_version() == "1.0":
-                raise RequestInvalid("the length of the request's body is ambiguous")
-            return None
-        if length is not None and not _is_length(length):
-            raise RequestInvalid("Content-Length is not a number of bytes")
-        return int(length or 0)
 
     def _start(self, length: int | None) -> None:
         before = self._current()
@@ -401,12 +365,4 @@ class RegistryProtocol(HttpToolsProtocol):
 
 
 async def _overloaded(scope: Any, receive: Any, send: Any) -> None:
-    error = Unavailable("the registry is overloaded", retry_after_seconds=1)
-    body = render(error)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *((name.lower().encode(), value.encode()) for name, value in error.headers.items()),
-    ]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await refusal(Unavailable("the registry is overloaded", retry_after_seconds=1))(scope, receive, send)

@@ -213,12 +213,11 @@ def test_many_bodies_at_once(registry_url: str) -> None:
 def test_api_05_one_of_two_writers_wins(registry_url: str) -> None:
     with connect(registry_url) as first, connect(registry_url) as second:
         location = begin(first)
-        first.send(f"PATCH {location} HTTP/1.1\r\n{HOST}Content-Length: 10\r\n\r\n01234")
-        # The first is in the middle of its body and holds the claim once the second is refused.
-        refused = 0
-        while refused != 416:
-            second.send(f"PATCH {location} HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n")
-            refused = second.answer().status
+        first.send(f"PATCH {location} HTTP/1.1\r\n{HOST}Content-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+        assert first.answer().status == 100, "it holds the claim and waits for its body"
+        first.send("01234")
+        second.send(f"PATCH {location} HTTP/1.1\r\n{HOST}Content-Length: 0\r\n\r\n")
+        assert second.answer().status == 416
         first.send("56789")
 
         answer = first.answer()
