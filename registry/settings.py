@@ -11,7 +11,6 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
-    PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 from pydantic_settings.exceptions import SettingsError
@@ -132,17 +131,6 @@ class Settings(BaseSettings):
         default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning, error"
     )
     access_log: bool = Field(default=True, description="one JSON line a request on stdout")
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings, env_settings)
 
     @classmethod
     def load(cls, config: Path | None, flags: dict[str, Any]) -> Self:

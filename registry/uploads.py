@@ -1,8 +1,8 @@
 """Upload sessions: begin, append, finish, cancel, mount. The bytes' half of the registry's verbs."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -69,12 +69,9 @@ class Uploads:
 
     async def cancel(self, session: Session) -> None:
         """Drop a session and its bytes. Raises BlobUploadUnknown, RangeInvalid while someone writes to it."""
-        claimed = await self._offload.blobs(self._claim, session)
-        try:
+        async with self._claimed(session):
             await self._offload.transaction(lambda db: uploads.remove(db, session.upload))
             await self._offload.blobs(self._store.abort, session.upload)
-        finally:
-            await self._offload.blobs(claimed.close)
 
     async def append(self, session: Session, start: int | None, feed: Feed, size: int = 0) -> Appended:
         """Append what `feed` writes at offset `start` (None: wherever the session is).
@@ -84,16 +81,9 @@ class Uploads:
         bytes that came before it left are kept and acknowledged, those of any other error are dropped.
         """
         self._space.check(size)
-        claimed = await self._offload.blobs(self._claim, session)
-        try:
-            _check_start(start, claimed.row.appended)
+        async with self._writing(session, start) as claimed:
             await self._feed(claimed, feed)
             return await self._offload.blobs(self._acknowledge, claimed)
-        except RegistryError:
-            await self._offload.blobs(self._drop_surplus, claimed)
-            raise
-        finally:
-            await self._offload.blobs(claimed.close)
 
     async def finish(
         self, session: Session, digest: Digest, start: int | None, feed: Feed | None, size: int = 0
@@ -104,17 +94,10 @@ class Uploads:
         """
         if feed is not None:
             self._space.check(size)
-        claimed = await self._offload.blobs(self._claim, session)
-        try:
-            _check_start(start, claimed.row.appended)
+        async with self._writing(session, start) as claimed:
             if feed is not None:
                 await self._feed(claimed, feed)
             await self._offload.blobs(self._commit, claimed, session, digest)
-        except RegistryError:
-            await self._offload.blobs(self._drop_surplus, claimed)
-            raise
-        finally:
-            await self._offload.blobs(claimed.close)
 
     async def mount(
         self, name: RepositoryName, digest: Digest, sources: list[RepositoryName]
@@ -133,6 +116,26 @@ class Uploads:
         """Name repositories that can read a blob, for a mount without `from`."""
         names = await self._offload.read(lambda db: blobs.linked_repositories(db, digest, limit))
         return [RepositoryName(name) for name in names]
+
+    @asynccontextmanager
+    async def _claimed(self, session: Session) -> AsyncIterator[_Claimed]:
+        """Be a session's only writer. Raises BlobUploadUnknown, RangeInvalid while there is another."""
+        claimed = await self._offload.blobs(self._claim, session)
+        try:
+            yield claimed
+        finally:
+            await self._offload.blobs(claimed.close)
+
+    @asynccontextmanager
+    async def _writing(self, session: Session, start: int | None) -> AsyncIterator[_Claimed]:
+        """Write at `start`; what an error leaves unacknowledged is dropped. Raises RangeInvalid too."""
+        async with self._claimed(session) as claimed:
+            try:
+                _check_start(start, claimed.row.appended)
+                yield claimed
+            except RegistryError:
+                await self._offload.blobs(self._drop_surplus, claimed)
+                raise
 
     async def _feed(self, claimed: _Claimed, feed: Feed) -> None:
         try:

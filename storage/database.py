@@ -28,7 +28,6 @@ else:
 
 T = TypeVar("T")
 Value = str | bytes | int | float | None
-Row = tuple[Any, ...]
 
 # Before this release a checkpoint beside a write of another process may corrupt the file.
 # Source: sqlite.org/wal.html, "The WAL-Reset Bug".

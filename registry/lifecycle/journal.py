@@ -5,8 +5,8 @@ under its digest. Both are written again after a crash: a line carries its id, s
 """
 
 import json
-from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from registry.metadata import manifests, outbox
 from storage.database import Database
@@ -30,13 +30,14 @@ class Journal:
         """Write what the outbox holds; return how many changes that were."""
         total = 0
         while rows := self._database.read(lambda db: outbox.pending(db, _BATCH)):
-            self._store_manifests(json.loads(event) for _, event in rows)
-            self._append(rows)
+            events = [{"id": id_, **json.loads(event)} for id_, event in rows]
+            self._store_manifests(events)
+            self._append(events)
             self._database.transaction(partial(outbox.forget, through=rows[-1][0]))
             total += len(rows)
         return total
 
-    def _store_manifests(self, events: Iterable[dict[str, str]]) -> None:
+    def _store_manifests(self, events: list[dict[str, Any]]) -> None:
         for event in events:
             if event["kind"] in ("manifest", "unmanifest"):
                 self._store_manifest(Digest.parse(event["digest"]))
@@ -49,11 +50,11 @@ class Journal:
         else:
             self._objects.put(manifest_key(digest), body)
 
-    def _append(self, rows: list[tuple[int, str]]) -> None:
+    def _append(self, events: list[dict[str, Any]]) -> None:
         key, content = self._open or self._last()
         if not key or len(content) > _OBJECT_BYTES:
-            key, content = f"journal/{rows[0][0]:020d}", b""
-        lines = [json.dumps({"id": id_, **json.loads(event)}, separators=(",", ":")) for id_, event in rows]
+            key, content = f"journal/{events[0]['id']:020d}", b""
+        lines = [json.dumps(event, separators=(",", ":")) for event in events]
         content += "".join(line + "\n" for line in lines).encode()
         self._objects.put(key, content)
         self._open = key, content

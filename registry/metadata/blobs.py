@@ -10,6 +10,7 @@ from storage.oci.names import RepositoryName
 
 LIVE = "live"
 
+_EXTEND_LEASE = "UPDATE blob SET lease_until = CASE WHEN lease_until < ? THEN ? ELSE lease_until END"
 _REFERENCED = "EXISTS (SELECT 1 FROM manifest_reference WHERE child = blob.digest)"
 
 
@@ -126,12 +127,16 @@ def linked_repositories(db: Connection, digest: Digest, limit: int) -> list[str]
 
 def extend_lease(db: Connection, digest: Digest, until: float) -> bool:
     """Keep a live blob until at least `until`; say whether it is still there."""
-    updated = db.execute(
-        "UPDATE blob SET lease_until = CASE WHEN lease_until < ? THEN ? ELSE lease_until END"
-        " WHERE digest = ? AND state = 'live'",
-        (until, until, str(digest)),
-    )
+    updated = db.execute(f"{_EXTEND_LEASE} WHERE digest = ? AND state = 'live'", (until, until, str(digest)))
     return updated.rowcount == 1
+
+
+def extend_leases_of(db: Connection, parent: Digest, until: float) -> None:
+    """Keep what a manifest references until at least `until`."""
+    db.execute(
+        f"{_EXTEND_LEASE} WHERE digest IN (SELECT child FROM manifest_reference WHERE parent = ?)",
+        (until, until, str(parent)),
+    )
 
 
 def unlink(db: Connection, name: RepositoryName, digest: Digest, lease_seconds: float) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from registry.metadata import outbox, repositories, tags
+from registry.metadata import blobs, outbox, repositories, tags
 from registry.metadata.tags import ANY, Condition
 from storage.database import Connection
 from storage.oci.descriptor import Descriptor
@@ -92,10 +92,10 @@ def put(db: Connection, push: Push, *, sparse: bool) -> None:
 
 
 def _check_references(db: Connection, repository: int, manifest: Manifest, *, sparse: bool) -> None:
-    blobs = _sizes(db, _BLOB_SIZES, repository, manifest.blobs)
+    contents = _sizes(db, _BLOB_SIZES, repository, manifest.blobs)
     children = _sizes(db, _MANIFEST_SIZES, repository, manifest.manifests)
     required = [*manifest.blobs, *([] if sparse else manifest.manifests)]
-    held = blobs | children
+    held = contents | children
     if missing := [str(item.digest) for item in required if str(item.digest) not in held]:
         raise ManifestBlobUnknown("the repository does not hold what the manifest names", digests=missing)
     _check_sizes([*manifest.blobs, *manifest.manifests], held)
@@ -206,24 +206,15 @@ def delete(db: Connection, name: RepositoryName, repository: int, digest: Digest
     return True
 
 
-def drop_if_unheld(db: Connection, digest: Digest, lease_seconds: float) -> bool:
-    """Drop the rows of a manifest that no repository holds; what it referenced gets a lease.
-
-    Says whether no repository holds it.
-    """
+def drop_if_unheld(db: Connection, digest: Digest, lease_seconds: float) -> None:
+    """Drop the rows of a manifest that no repository holds; what it referenced gets a lease."""
     key = (str(digest),)
     if db.execute("SELECT 1 FROM repository_manifest WHERE digest = ? LIMIT 1", key).fetchone():
-        return False
-    until = db.now() + lease_seconds
-    db.execute(
-        "UPDATE blob SET lease_until = CASE WHEN lease_until < ? THEN ? ELSE lease_until END"
-        " WHERE digest IN (SELECT child FROM manifest_reference WHERE parent = ?)",
-        (until, until, *key),
-    )
+        return
+    blobs.extend_leases_of(db, digest, db.now() + lease_seconds)
     db.execute("DELETE FROM manifest_reference WHERE parent = ?", key)
     db.execute("DELETE FROM manifest_body WHERE digest = ?", key)
     db.execute("DELETE FROM manifest WHERE digest = ?", key)
-    return True
 
 
 @dataclass(frozen=True, slots=True)

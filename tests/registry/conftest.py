@@ -3,7 +3,7 @@
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,9 +75,3 @@ def repository(http: httpx.Client) -> Repository:
 @pytest.fixture
 def other(http: httpx.Client) -> Repository:
     return Repository(http, f"other/{uuid.uuid4().hex[:12]}")
-
-
-@pytest.fixture
-def serve() -> Callable[[Settings], object]:
-    """Start more servers, for tests with settings of their own."""
-    return serving

@@ -8,7 +8,6 @@ import httpx
 
 from storage.oci.digest import Digest
 from storage.oci.media_types import (
-    DOCKER_MANIFEST,
     EMPTY,
     IMAGE_CONFIG,
     IMAGE_INDEX,
@@ -116,6 +115,3 @@ def with_digest(location: str, digest: object) -> str:
 def error_code(response: httpx.Response) -> str:
     assert response.headers["Content-Type"] == "application/json"
     return str(response.json()["errors"][0]["code"])
-
-
-__all__ = ["DOCKER_MANIFEST", "Repository", "artifact", "descriptor", "error_code", "image", "index"]
