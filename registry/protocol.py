@@ -313,19 +313,20 @@ class RegistryProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._since = self.loop.time()
-        current = cast("Cycle", self.cycle)
-        if self._refused or current.closes:
-            self._close_after_response()
+        ended = cast("Cycle", self._running)  # not `cycle`: a pipelined one may have come since
+        if self._refused or ended.closes:
+            self._close_after_response(ended)
             return
-        self.release_body(current)
+        self.release_body(ended)
         self.server_state.total_requests += 1
         self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
 
-    def _close_after_response(self) -> None:
-        if self.cycle.more_body or self._refused:
+    def _close_after_response(self, ended: Cycle) -> None:
+        self.pipeline.clear()
+        if ended.more_body or self._refused:
             self._held = None
             self._linger()
         else:

@@ -194,6 +194,13 @@ def test_connection_close_closes(wire: Wire) -> None:
     assert wire.is_closed()
 
 
+def test_nothing_behind_an_answer_that_closes_is_answered(wire: Wire) -> None:
+    wire.send(f"GET /v2/ HTTP/1.1\r\n{HOST}Connection: close\r\n\r\nGET /v2/ HTTP/1.1\r\n{HOST}\r\n")
+
+    assert wire.answer().headers["connection"] == "close"
+    assert wire.is_closed()
+
+
 def test_http_1_0_needs_no_host_and_closes(wire: Wire) -> None:
     wire.send("GET /v2/ HTTP/1.0\r\n\r\n")
 
