@@ -4,13 +4,16 @@ The order is the requirement: file, fsync, rename, fsync of the directory. A fai
 file: Linux drops the dirty pages and a second call would lie, so the caller gives the file up.
 """
 
+import ctypes
 import errno
 import fcntl
+import functools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import cast
 
 from storage.oci.errors import InsufficientStorage, RegistryError, Unavailable
 
@@ -186,3 +189,29 @@ class DurableDirectories:
         # Where the operator made the root, its parent is often closed to us, and durable long since.
         with suppress(PermissionError):
             sync_directory(root.parent, self._disk)
+
+
+def sync_file_system(path: Path) -> None:
+    """Make all that was written to the file system of `path` durable: one call for a whole tree.
+
+    Raises OSError, as fsync does, for pages that could not be written.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _syncfs()(fd) != 0:
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), str(path))
+    finally:
+        os.close(fd)
+
+
+@functools.cache
+def _syncfs() -> Callable[[int], int]:
+    """Return Linux's syncfs(2); elsewhere there is sync, which says nothing of errors."""
+    found = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    return _sync if found is None else cast("Callable[[int], int]", found)
+
+
+def _sync(_fd: int) -> int:
+    os.sync()
+    return 0
