@@ -21,8 +21,9 @@ from client.clock import CLOCK, Clock
 from client.credentials import Credential, FindCredential
 from client.destinations import Destinations
 from client.errors import AnswerInvalid, DestinationRefused
+from client.retry import is_transient
 from client.scopes import Scope, Scopes
-from storage.oci.errors import EndpointUnknown, RegistryError, Unauthorized, Unsupported
+from storage.oci.errors import Denied, EndpointUnknown, RegistryError, Unauthorized, Unsupported
 
 CLIENT_ID = "cargohold"
 TOKEN_LIMIT = 1024 * 1024
@@ -30,6 +31,8 @@ TOKEN_LIMIT = 1024 * 1024
 _LEAST_SECONDS = 60.0
 _MOST_SECONDS = 3600.0
 _MARGIN_SECONDS = 10.0
+# For how long a refusal holds for all who ask the same: many threads must not lock an account.
+_REFUSED_SECONDS = 10.0
 _CACHED_TOKENS = 1000
 _is_token = re.compile(r"[\x21-\x7e]{1,65536}").fullmatch
 
@@ -51,6 +54,8 @@ class Fetch(Protocol):
 class _Token:
     text: str
     expires: float
+    # Why there is none.
+    refusal: str = ""
 
 
 class TokenCache:
@@ -62,15 +67,27 @@ class TokenCache:
         self._fetching: dict[_Key, threading.Lock] = {}
 
     def get(self, key: _Key, now: float) -> str | None:
+        """Return a token that is good. Raises Unauthorized when it was just refused."""
         with self._lock:
             token = self._tokens.get(key)
-            return token.text if token and token.expires > now else None
+        if token is None or token.expires <= now:
+            return None
+        if token.refusal:
+            raise Unauthorized(token.refusal)
+        return token.text
 
     def put(self, key: _Key, text: str, expires: float) -> None:
+        self._keep(key, _Token(text, expires))
+
+    def refuse(self, key: _Key, reason: str, expires: float) -> None:
+        """Remember until `expires` that there is no token."""
+        self._keep(key, _Token("", expires, reason))
+
+    def _keep(self, key: _Key, token: _Token) -> None:
         with self._lock:
             if len(self._tokens) >= _CACHED_TOKENS:
                 del self._tokens[min(self._tokens, key=lambda each: self._tokens[each].expires)]
-            self._tokens[key] = _Token(text, expires)
+            self._tokens[key] = token
 
     def drop(self, text: str) -> None:
         """Forget a token that was refused."""
@@ -133,8 +150,21 @@ class Authenticator:
         asked = scopes.parse(challenge.parameters.get("scope", ""))
         answer = self._answer(challenge, scopes.merge(wanted), credential, asked)
         if answer is None or answer == refused:
-            raise _refused(credential)
+            raise self.refusal(lines, wanted, credential)
         return answer
+
+    def refusal(
+        self, lines: Sequence[str], wanted: Sequence[Scope], credential: Credential | None
+    ) -> RegistryError:
+        """Say what the challenges of a 401 mean to which we have no better answer.
+
+        Denied when the registry knows who we are; nobody in particular should log in first.
+        """
+        challenge = self._choose(challenges.parse(lines))
+        if credential is None or challenge.parameters.get("error") != "insufficient_scope":
+            return _refused(credential)
+        asked = challenge.parameters.get("scope") or " ".join(map(str, wanted))
+        return Denied(f"{_described(credential)} do not allow {asked[:200]}")
 
     def _choose(self, offered: Sequence[Challenge]) -> Challenge:
         """Take Bearer before Basic: a token is worth less to a thief than a password."""
@@ -177,12 +207,19 @@ class Authenticator:
             with self._tokens.fetching(key):
                 token = self._tokens.get(key, self._clock.monotonic())
                 if token is None:
-                    token, seconds = self._request_token(
-                        realm, service, scopes.merge(wanted, asked), credential
-                    )
-                    expires = self._clock.monotonic() + seconds - _MARGIN_SECONDS
-                    self._tokens.put(key, token, expires)
+                    token = self._fetch_into_cache(key, realm, scopes.merge(wanted, asked))
         return f"Bearer {token}"
+
+    def _fetch_into_cache(self, key: _Key, realm: httpx.URL, wanted: Scopes) -> str:
+        _, _, service, _, credential = key
+        try:
+            token, seconds = self._request_token(realm, service, wanted, credential)
+        except Unauthorized as error:
+            if credential is not None:
+                self._tokens.refuse(key, error.message, self._clock.monotonic() + _REFUSED_SECONDS)
+            raise
+        self._tokens.put(key, token, self._clock.monotonic() + seconds - _MARGIN_SECONDS)
+        return token
 
     def _request_token(
         self, realm: httpx.URL, service: str, wanted: Sequence[Scope], credential: Credential | None
@@ -200,6 +237,11 @@ class Authenticator:
             return _token(answer)
         except Unauthorized as error:
             raise _refused(credential, error.message) from error
+        except RegistryError as error:
+            if isinstance(error, Denied) or error.status >= 500 or is_transient(error):
+                raise
+            # Not as it is: a 404 of the token endpoint would say that there is no such image.
+            raise AnswerInvalid(f"the token endpoint {realm.host} gives no token: {error.message}") from error
 
     def _get(
         self,
@@ -293,6 +335,10 @@ def _refused(credential: Credential | None, reason: str = "") -> RegistryError:
     suffix = f": {reason}" if reason else ""
     if credential is None:
         return Unauthorized(f"the registry wants credentials and none were found for it{suffix}")
-    where = f" from {credential.source}" if credential.source else ""
+    return Unauthorized(f"the registry refused {_described(credential)}{suffix}")
+
+
+def _described(credential: Credential) -> str:
     who = f" of {credential.username}" if credential.username else ""
-    return Unauthorized(f"the registry refused the credentials{who}{where}{suffix}")
+    where = f" from {credential.source}" if credential.source else ""
+    return f"the credentials{who}{where}"

@@ -3,6 +3,8 @@
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from client.errors import Cancelled, TimedOut
@@ -18,8 +20,12 @@ class Clock:
         """Return the seconds since 1970, as other machines count them."""
         return time.time()
 
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
+    def sleep(self, seconds: float, stop: threading.Event | None) -> None:
+        """Wait, until `stop` is set at most."""
+        if stop is None:
+            time.sleep(seconds)
+        else:
+            stop.wait(seconds)
 
     def random(self) -> float:
         """Return a number from 0 up to, not including, 1: what spreads retries, not a secret."""
@@ -44,7 +50,9 @@ class Deadline:
     def after(
         cls, seconds: float | None, clock: Clock = CLOCK, stop: threading.Event | None = None
     ) -> "Deadline":
-        return cls(None if seconds is None else clock.monotonic() + seconds, clock, stop)
+        """Return the deadline of one operation, which has a stop of its own unless one is given."""
+        at = None if seconds is None else clock.monotonic() + seconds
+        return cls(at, clock, stop or threading.Event())
 
     def limit(self, seconds: float) -> float:
         """Return how much of `seconds` is left before the deadline.
@@ -64,10 +72,21 @@ class Deadline:
         """Wait. Raises TimedOut at once when the deadline would pass meanwhile."""
         if self.limit(seconds) < seconds:
             raise TimedOut(f"the operation's time does not allow to wait {seconds:.0f} s for the registry")
-        if self.stop is None:
-            self.clock.sleep(seconds)
-        elif self.stop.wait(seconds):
+        self.clock.sleep(seconds, self.stop)
+        if self.stop is not None and self.stop.is_set():
             raise Cancelled("stopped")
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop all that goes by this deadline meanwhile, as far as it can be stopped: NEVER cannot."""
+        is_ours = self.stop is not None and not self.stop.is_set()
+        if self.stop is not None:
+            self.stop.set()
+        try:
+            yield
+        finally:
+            if self.stop is not None and is_ours:
+                self.stop.clear()
 
 
 NEVER = Deadline()

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from client.errors import DiskFailed
+from client.partial import disk_errors
+
 BLOCK = 1024 * 1024
 
 
@@ -35,15 +38,20 @@ class BytesContent:
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
+    """A file's bytes. Raises DiskFailed where they cannot be read."""
+
     path: Path
 
     @property
     def size(self) -> int:
-        return self.path.stat().st_size
+        with disk_errors(self.path):
+            return self.path.stat().st_size
 
     def read(self, start: int, stop: int) -> Iterator[bytes]:
-        with self.path.open("rb", buffering=0) as file:
+        with disk_errors(self.path), self.path.open("rb", buffering=0) as file:
             file.seek(start, os.SEEK_SET)
             while start < stop and (block := file.read(min(BLOCK, stop - start))):
                 start += len(block)
                 yield block
+        if start < stop:
+            raise DiskFailed(f"{self.path}: it ends at {start}, before {stop}")

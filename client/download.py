@@ -2,12 +2,11 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from client.blob_stream import BlobStream
 from client.clock import Deadline
 from client.errors import (
     AnswerInvalid,
@@ -20,7 +19,7 @@ from client.errors import (
 )
 from client.partial import Sink
 from client.progress import Advanced, Progress, Retried, Started
-from client.sources import Source
+from client.sources import Source, Stream
 from client.verifier import Verifier
 from storage.oci.descriptor import Descriptor
 from storage.oci.errors import (
@@ -80,10 +79,14 @@ class Shared:
     # Hosts that do not serve parts, and hosts for which one connection is enough.
     without_ranges: set[str] = field(default_factory=set)
     fast: set[str] = field(default_factory=set)
+    # Hosts that did not answer: other places come first from then on.
+    down: set[str] = field(default_factory=set)
 
     def check(self) -> None:
+        """Raises Cancelled after a stop, TimedOut after the deadline: also where nothing waits."""
         if self.cancelled.is_set():
             raise Cancelled("the transfer was stopped")
+        self.deadline.limit(1.0)
 
 
 class Download:
@@ -98,6 +101,8 @@ class Download:
         self._is_resumed = self._present.total > 0
         self._verifier = Verifier(blob.digest, sink)
         self._contributors: list[Source] = []
+        # Those that contradicted the descriptor.
+        self._liars: list[Source] = []
         self._hasher: ThreadPoolExecutor | None = None
         self._unhashed: deque[Future[None]] = deque()
 
@@ -106,6 +111,11 @@ class Download:
         """The source that every byte came from, if there is just one."""
         is_one = len(self._contributors) == 1 and not self._is_resumed
         return self._contributors[0] if is_one else None
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether every byte came from sources that lied; those of others are not wrong because of them."""
+        return not self._is_resumed and all(each in self._liars for each in self._contributors)
 
     def is_verified(self) -> bool:
         """Hash what is not hashed yet, and tell whether the blob is whole and right."""
@@ -120,13 +130,17 @@ class Download:
         self._shared.tell(Started(self._blob.digest, self._blob.size, self._present.total))
         error: RegistryError = BlobUnknown(f"nothing to fetch {self._blob.digest} from")
         with self._hashing():
-            for source in sources if self._missing() else ():
+            for source, failures in self._planned(sources) if self._missing() else ():
                 try:
-                    self._fetch_from(source)
+                    self._fetch_from(source, failures)
                 except _FINAL:
                     raise
                 except RegistryError as failure:
                     error = failure
+                    if isinstance(failure, ContentMismatch):
+                        self._liars.append(source)
+                    if isinstance(failure, Unreachable):
+                        self._shared.down.add(source.host)
                     self._shared.tell(Retried(self._blob.digest, source.host, failure.message))
                 else:
                     break
@@ -156,7 +170,12 @@ class Download:
         if oldest is not None:
             oldest.result()
 
-    def _fetch_from(self, source: Source) -> None:
+    def _planned(self, sources: Sequence[Source]) -> Iterable[tuple[Source, int]]:
+        """Pair each source with how many failures in a row it may have: one, while there is another."""
+        ordered = sorted(sources, key=lambda each: each.host in self._shared.down)
+        return zip(ordered, [1] * (len(ordered) - 1) + [self._shared.pace.failures], strict=False)
+
+    def _fetch_from(self, source: Source, most_failures: int) -> None:
         """Fetch all that is missing from one source, with new connections where they break."""
         pace, deadline = self._shared.pace, self._shared.deadline
         failures = 0
@@ -176,11 +195,13 @@ class Download:
                 moved = self._present.total - done
                 was_slow = moved > 0 and elapsed >= pace.progress_seconds
                 failures = 0 if moved >= pace.progress_bytes or was_slow else failures + 1
-                if failures >= pace.failures:
+                if failures >= most_failures:
                     raise
-                self._shared.tell(Retried(self._blob.digest, source.host, error.message))
-                if failures:
-                    deadline.sleep(pace.first_delay_seconds * 2.0**failures * (0.5 + deadline.clock.random()))
+                spread = 0.5 + deadline.clock.random()
+                delay = pace.first_delay_seconds * 2.0**failures * spread if failures else 0.0
+                self._shared.tell(Retried(self._blob.digest, source.host, error.message, delay))
+                if delay:
+                    deadline.sleep(delay)
 
     def _fetch_some(self, source: Source, start: int, stop: int) -> None:
         """Fetch from a gap's start: the rest of it, a first part to learn from, or the whole blob."""
@@ -233,7 +254,7 @@ class Download:
             self._take(stream)
             return stream.is_range or not is_part
 
-    def _take(self, stream: BlobStream) -> None:
+    def _take(self, stream: Stream) -> None:
         offset = stream.start
         for data in stream:
             self._shared.check()
@@ -246,9 +267,12 @@ class Download:
                     self._present.add(start, stop)
                 self._hash(start, piece)
             offset += len(data)
-            self._shared.tell(Advanced(self._blob.digest, self._present.total))
+            with self._lock:
+                done = self._present.total
+            self._shared.tell(Advanced(self._blob.digest, done))
 
     def _end_of(self, offset: int) -> int:
+        self._shared.check()  # hashing gigabytes that are there takes a while
         with self._lock:
             return self._present.end_of(offset)
 

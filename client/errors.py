@@ -15,6 +15,10 @@ class CertificateRejected(Unavailable):
     """A server that is not who its name says; trying again would not change that."""
 
 
+class ProxyRefused(Unavailable):
+    """A proxy that does not let us through, for want of a password perhaps; asking again would not help."""
+
+
 class AnswerInvalid(RegistryError):
     """An answer that the distribution spec or our limits do not allow."""
 

@@ -215,7 +215,12 @@ class Exchange:
             with answer, suppress(RegistryError):
                 answer.read(_ERROR_LIMIT)  # so that the connection can be used again
             header = self.authenticator.renew(lines, request.scopes, request.find_credential, header)
-        return self._follow(request, {**self._headers, **_authorization(header)}, home)
+        answer = self._follow(request, {**self._headers, **_authorization(header)}, home)
+        lines = answer.headers.get_list("WWW-Authenticate")
+        if answer.status != 401 or not answer.is_home or not lines:
+            return answer
+        with answer:
+            raise self.authenticator.refusal(lines, request.scopes, request.find_credential())
 
     def _fetch_token(
         self, method: str, url: httpx.URL, headers: Mapping[str, str], body: bytes | None
@@ -270,18 +275,22 @@ class Exchange:
         body = b""
         with answer, suppress(RegistryError):
             body = answer.read(_ERROR_LIMIT)
-        if not answer.is_home:
-            raise StorageRefused(
-                f"{answer.url.host}, to which {request.url.host} redirected, answered {answer.status}",
-                status=answer.status,
-            )
-        if answer.status < 400:
+        if answer.is_home and answer.status < 400:
             raise AnswerInvalid(f"{answer.url.host} answers {answer.status}, which means nothing here")
-        error = _parse(answer.status, body)
+        error = _parse(answer.status, body) if answer.is_home else _storage_refused(request, answer)
+        # A body may hold anything by this name.
+        error.detail.pop("retry_after_seconds", None)
         seconds = retry_after(answer.headers, self._clock)
         if seconds is not None:
             error.detail["retry_after_seconds"] = seconds
         raise error
+
+
+def _storage_refused(request: Request, answer: Answer) -> RegistryError:
+    return StorageRefused(
+        f"{answer.url.host}, to which {request.url.host} redirected, answered {answer.status}",
+        status=answer.status,
+    )
 
 
 def _parse(status: int, body: bytes) -> RegistryError:

@@ -14,10 +14,12 @@ import httpcore
 import httpx
 
 from client.clock import NEVER, Deadline
-from client.destinations import Destinations
-from client.errors import AnswerInvalid, CertificateRejected, TimedOut, Unreachable
+from client.connecting import connect, resolved
+from client.destinations import Destinations, resolve
+from client.errors import AnswerInvalid, CertificateRejected, ProxyRefused, TimedOut, Unreachable
 from client.proxies import DIRECT, Proxies
 from client.tls import Tls
+from client.tls_in_tls import TlsInTls
 from storage.oci.errors import RequestInvalid
 
 # At 64 KiB, httpcore's own, parsing costs more than copying: 0.44 GB/s against 1.6.
@@ -28,6 +30,8 @@ _KEEP_ALIVE_SECONDS = 10.0
 _LEAST_TIMEOUT = 0.001
 # How soon a stop is noticed.
 _LONGEST_WAIT = 1.0
+# How answers begin that are not the last: 100, 103.
+_INTERIM = b"HTTP/1.1 1"
 
 T = TypeVar("T")
 
@@ -74,13 +78,15 @@ class Pace:
 class _Stream(httpcore.NetworkStream):
     """A connected socket. Timeouts become ours; other errors httpcore's, which knows what they end."""
 
-    def __init__(self, sock: socket.socket, timeouts: Timeouts, deadline: Deadline) -> None:
+    def __init__(self, sock: socket.socket | TlsInTls, timeouts: Timeouts, deadline: Deadline) -> None:
         self._socket = sock
         self._timeouts = timeouts
         self._deadline = deadline
         self._in = Pace(timeouts)
         self._out = Pace(timeouts)
         self._awaits_answer = False
+        # What was heard while a request was sent.
+        self._early = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read what has come, up to 1 MiB: more than `max_bytes`, which the parser does not mind."""
@@ -88,12 +94,13 @@ class _Stream(httpcore.NetworkStream):
         if self._awaits_answer:
             patience = timeout or self._timeouts.first_byte_seconds
         started = self._deadline.clock.monotonic()
+        data, self._early = self._early, b""
         try:
-            data = self._patiently(self._receive, patience, "the registry stopped sending")
+            data = data or self._patiently(self._receive, patience, "the registry stopped sending")
         except OSError as error:
             raise httpcore.ReadError(str(error)) from error
         if self._awaits_answer:
-            self._awaits_answer = False
+            self._awaits_answer = data.startswith(_INTERIM)
             self._in.restart()
         elif data:
             self._in.add(len(data), self._deadline.clock.monotonic() - started)
@@ -108,7 +115,7 @@ class _Stream(httpcore.NetworkStream):
             started = self._deadline.clock.monotonic()
             try:
                 sent = self._patiently(
-                    partial(self._socket.send, view),
+                    partial(self._send, view),
                     self._timeouts.stall_seconds,
                     "the registry stopped receiving",
                 )
@@ -117,21 +124,37 @@ class _Stream(httpcore.NetworkStream):
             self._out.add(sent, self._deadline.clock.monotonic() - started)
             view = view[sent:]
 
+    def _send(self, view: memoryview) -> int:
+        if self._is_readable():
+            self._hear()
+        return self._socket.send(view)
+
+    def _hear(self) -> None:
+        """Take in what comes before all is sent. Raises OSError when that is an answer, or the end.
+
+        Else a registry that refuses an upload from its head would be waited for until it read the body.
+        """
+        timeout = self._socket.gettimeout()
+        self._socket.settimeout(0)
+        try:
+            data = self._receive()
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return  # TLS has things to say of its own
+        finally:
+            self._socket.settimeout(timeout)
+        self._early += data
+        if not data.startswith(_INTERIM):
+            raise ConnectionAbortedError("the registry did not wait for the end of the request")
+
     def close(self) -> None:
         self._socket.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        if isinstance(self._socket, ssl.SSLSocket):
-            raise Unreachable("an https proxy cannot carry https here; name the proxy as http")
         try:
-            self._socket = ssl_context.wrap_socket(
-                self._socket, server_hostname=server_hostname, do_handshake_on_connect=False
-            )
-            self._patiently(
-                self._socket.do_handshake, self._timeouts.connect_seconds, "the TLS handshake stalled"
-            )
+            secured = self._socket = _secured(self._socket, ssl_context, server_hostname)
+            self._patiently(secured.do_handshake, self._timeouts.connect_seconds, "the TLS handshake stalled")
         except BaseException as error:
             self.close()
             match error:
@@ -144,16 +167,18 @@ class _Stream(httpcore.NetworkStream):
                 case OSError():
                     raise TlsFailed(f"TLS with {server_hostname} failed: {error}") from error
             raise
-        return _TlsStream(self._socket, self._timeouts, self._deadline)
+        return _TlsStream(secured, self._timeouts, self._deadline)
 
     def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":
-            poll = select.poll()
-            poll.register(self._socket, select.POLLIN)
-            return bool(poll.poll(0))
-        return None
+        return self._is_readable() if info == "is_readable" else None
+
+    def _is_readable(self) -> bool:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _receive(self) -> bytes:
+        assert isinstance(self._socket, socket.socket)
         return self._socket.recv(_READ_BYTES)
 
     def _patiently(self, operation: Callable[[], T], seconds: float, what: str) -> T:
@@ -171,12 +196,22 @@ class _Stream(httpcore.NetworkStream):
                     raise TimedOut(f"{what} for {seconds:.0f} s") from error
 
 
+def _secured(
+    sock: socket.socket | TlsInTls, context: ssl.SSLContext, server_hostname: str | None
+) -> ssl.SSLSocket | TlsInTls:
+    """Return what TLS is spoken over; the socket of an https proxy speaks it with the proxy already."""
+    if isinstance(sock, ssl.SSLSocket):
+        return TlsInTls(sock, context, server_hostname)
+    assert isinstance(sock, socket.socket)
+    return context.wrap_socket(sock, server_hostname=server_hostname, do_handshake_on_connect=False)
+
+
 class TlsFailed(Unreachable):
     """A handshake that came to nothing: often the other side does not speak TLS."""
 
 
 class _TlsStream(_Stream):
-    def __init__(self, sock: socket.socket, timeouts: Timeouts, deadline: Deadline) -> None:
+    def __init__(self, sock: socket.socket | TlsInTls, timeouts: Timeouts, deadline: Deadline) -> None:
         super().__init__(sock, timeouts, deadline)
         self._buffer = bytearray(_READ_BYTES)
 
@@ -219,17 +254,13 @@ class _Backend(httpcore.NetworkBackend):
         socket_options: object = None,
     ) -> httpcore.NetworkStream:
         seconds = self._timeouts.connect_seconds
-        failures = []
-        for address in self._addresses(host, port):
-            try:
-                connected = socket.create_connection((address, port), self._deadline.limit(seconds))
-            except OSError as error:
-                failures.append(f"{address}: {error.strerror or error}")
-                continue
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return _Stream(connected, self._timeouts, self._deadline)
-        self._deadline.limit(seconds)
-        raise Unreachable(f"cannot connect to {host}:{port}: {'; '.join(failures)}")
+        try:
+            addresses = resolved(lambda: self._addresses(host, port), seconds, self._deadline)
+            connected = connect(addresses, port, seconds, self._deadline)
+        except Unreachable as error:
+            raise Unreachable(f"cannot connect to {host}:{port}: {error.message}") from error
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return _Stream(connected, self._timeouts, self._deadline)
 
 
 class Transport:
@@ -292,8 +323,8 @@ class Transport:
             return pool
 
     def _make_pool(self, tls: Tls | None, proxy: httpx.URL | None) -> httpcore.ConnectionPool:
-        # A proxy is the operator's choice, and looks names up itself.
-        addresses = self._destinations.addresses if proxy is None else _as_named
+        # A proxy is the operator's choice, wherever it is, and looks names up itself.
+        addresses = self._destinations.addresses if proxy is None else resolve
         return httpcore.ConnectionPool(
             ssl_context=tls.context() if tls else None,
             proxy=None if proxy is None else _proxy(proxy),
@@ -316,10 +347,6 @@ class _Body(httpx.SyncByteStream):
         self._stream.close()
 
 
-def _as_named(host: str, port: int) -> tuple[str, ...]:
-    return (host,)
-
-
 def _proxy(url: httpx.URL) -> httpcore.Proxy:
     auth = (url.username, url.password) if url.userinfo else None
     context = Tls().context() if url.scheme == "https" else None
@@ -337,7 +364,10 @@ def _failures(url: httpx.URL) -> Iterator[None]:
         raise TimedOut(f"{host}: {error}") from error
     except httpcore.LocalProtocolError as error:
         raise RequestInvalid(f"the request to {host} cannot be sent: {error}") from error
-    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
+    except httpcore.ProxyError as error:
+        kind = ProxyRefused if str(error).startswith("4") else Unreachable
+        raise kind(f"the proxy does not connect to {host}: {error}") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
         raise Unreachable(f"{host}: {error}") from error
     except httpcore.UnsupportedProtocol as error:
         raise AnswerInvalid(f"{host}: {error}") from error

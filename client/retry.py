@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from client.clock import Clock, Deadline
-from client.errors import AnswerInvalid, CertificateRejected, Unreachable
+from client.errors import AnswerInvalid, CertificateRejected, DiskFailed, ProxyRefused, Unreachable
 from storage.oci.errors import RegistryError
 
+# Statuses that say more than these classes' do: the next attempt would end the same way.
+_FINAL = (AnswerInvalid, CertificateRejected, DiskFailed, ProxyRefused)
 _RETRIED_STATUSES = (408, 429, 500, 503)  # errors.parse reads 502 and 504 as 503
 
 
@@ -80,7 +82,7 @@ class Backoff:
 
 def is_transient(error: RegistryError) -> bool:
     """Tell whether the same request may succeed later."""
-    return error.status in _RETRIED_STATUSES and not isinstance(error, AnswerInvalid | CertificateRejected)
+    return error.status in _RETRIED_STATUSES and not isinstance(error, _FINAL)
 
 
 def retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:

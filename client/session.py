@@ -14,7 +14,7 @@ from client.content import BytesContent, Content
 from client.credentials import ANONYMOUS, Credential, Credentials
 from client.endpoints import Host
 from client.errors import AnswerTooLarge, ContentMismatch
-from client.exchange import Answer, Exchange, Request
+from client.exchange import Answer, Exchange, Request, StorageRefused
 from client.network import NETWORK, Network, connect
 from client.scopes import CATALOG, Scopes, delete, pull, push
 from client.uploads import Push, Upload, Watched
@@ -37,6 +37,8 @@ from storage.oci.names import Reference, RepositoryName, Tag, referrers_tag
 
 _ACCEPT = {"Accept": ", ".join(media_types.MANIFESTS)}
 _DELETED = (202, 200, 204)
+# What storages answer to a Range that they do not serve.
+_NO_PARTS = (400, 416, 501)
 
 
 class Session:
@@ -115,11 +117,13 @@ class Session:
         found = None
         with suppress(Unsupported), self._missing(ManifestUnknown, name, reference):
             found = self.exchange.perform(request, _manifest_head)
+        if found is not None and isinstance(reference, Digest) and found.digest != reference:
+            if found.digest.algorithm == reference.algorithm:
+                raise ContentMismatch(f"{self.host.address} answers {found.digest} for {reference}")
+            found = None  # nobody can tell whether it is the same
         if found is None:
             manifest = self.get_manifest(name, reference)
             return Descriptor(manifest.media_type, manifest.digest, manifest.size)
-        if isinstance(reference, Digest) and found.digest != reference:
-            raise ContentMismatch(f"{self.host.address} answers {found.digest} for {reference}")
         return found
 
     def put_manifest(self, name: RepositoryName, reference: Reference, manifest: Manifest) -> None:
@@ -186,6 +190,10 @@ class Session:
                 answer = self.exchange.open(request)
         except RangeInvalid as error:  # what a 416 without a body we know is read as
             raise BlobRangeInvalid(error.message, size=size) from error
+        except StorageRefused as error:
+            if is_part and error.detail["status"] in _NO_PARTS:
+                raise BlobRangeInvalid(error.message, size=size) from error
+            raise
         return _opened(answer, (start, stop), size)
 
     def read_blob(self, name: RepositoryName, descriptor: Descriptor) -> bytes:
@@ -319,12 +327,15 @@ class Session:
 
     @contextmanager
     def _missing(self, kind: type[RegistryError], name: object, reference: object = "") -> Iterator[None]:
-        """Say what is missing where a 404 says nothing, as those to a HEAD do."""
+        """Say what is missing: a 404 to a HEAD says nothing, and most others not which one they mean."""
         try:
             yield
-        except EndpointUnknown as error:
-            what = f"{reference} in " if reference else ""
-            raise kind(f"no {what}{self.host.address}/{name}") from error
+        except (EndpointUnknown, kind) as error:
+            tag = f'tag "{reference}" in ' if isinstance(reference, Tag) else ""
+            what = tag or (f"{reference} in " if reference else "")
+            missing = kind(f"no {what}{self.host.name}/{name}")
+            missing.detail = error.detail
+            raise missing from error
 
 
 def _drain(answer: Answer) -> None:

@@ -1,12 +1,31 @@
 """From where a blob can be had."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
-from client.blob_stream import BlobStream
 from client.session import Session
 from storage.oci.descriptor import Descriptor
 from storage.oci.names import RepositoryName
+
+
+class Stream(Protocol):
+    """Bytes of a blob from `start` on, while they are read; the whole blob when it is no range."""
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def is_range(self) -> bool: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
 
 
 class Source(Protocol):
@@ -15,7 +34,7 @@ class Source(Protocol):
     @property
     def host(self) -> str: ...
 
-    def open(self, blob: Descriptor, start: int, stop: int | None) -> BlobStream:
+    def open(self, blob: Descriptor, start: int, stop: int | None) -> Stream:
         """Start to fetch the bytes from `start` up to `stop`, or more of them."""
         ...
 
@@ -31,7 +50,7 @@ class RepositorySource:
     def host(self) -> str:
         return self.session.host.address
 
-    def open(self, blob: Descriptor, start: int, stop: int | None) -> BlobStream:
+    def open(self, blob: Descriptor, start: int, stop: int | None) -> Stream:
         return self.session.open_blob(self.repository, blob.digest, start, stop, size=blob.size)
 
 
@@ -46,5 +65,5 @@ class ForeignSource:
     def host(self) -> str:
         return self.url.partition("://")[2].partition("/")[0]
 
-    def open(self, blob: Descriptor, start: int, stop: int | None) -> BlobStream:
+    def open(self, blob: Descriptor, start: int, stop: int | None) -> Stream:
         return self.session.open_foreign(self.url, blob.size)

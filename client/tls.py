@@ -31,7 +31,8 @@ class Tls:
                 context.load_verify_locations(ca_file)
         for certificate, key in self.client_certificates:
             with _of(certificate, "client certificate"):
-                context.load_cert_chain(certificate, key)
+                # Not None, for which OpenSSL would ask on the terminal.
+                context.load_cert_chain(certificate, key, password="")
         if not self.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE

@@ -47,13 +47,18 @@ class Transfer:
             futures = [pool.submit(self._fetch, blob, sources) for blob in distinct.values()]
             try:
                 wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                if _failed(futures) or not all(future.done() for future in futures):
-                    self.cancel()
-                    pool.shutdown(cancel_futures=True)
-        for error in _failed(futures):
+            except BaseException:  # Ctrl-C: what waits for the network is not waited for
+                with self._shared.deadline.stopped():
+                    self._end(pool)
+                raise
+            if not all(future.done() and future.exception() is None for future in futures):
+                self._end(pool)
+        if (error := _first_error(futures)) is not None:
             raise error
-        self._shared.check()
+
+    def _end(self, pool: ThreadPoolExecutor) -> None:
+        self.cancel()
+        pool.shutdown(cancel_futures=True)
 
     def _fetch(self, blob: Descriptor, sources: Sequence[Source]) -> None:
         try:
@@ -84,15 +89,18 @@ class Transfer:
         try:
             download.complete(sources)
         except ContentMismatch as mismatch:
+            if not download.is_suspect:
+                raise
             error = mismatch
         if download.is_verified():
             sink.commit()
             return
         if (culprit := download.only_source) is not None:
             suspects.remove(culprit)
+        sink.discard()
         for source in suspects:
             self._tell(Restarted(blob.digest))
-            sink.discard()
+            sink.discard()  # what the one before left, which broke off
             download = Download(self._shared, blob, sink)
             try:
                 download.complete([source])
@@ -102,7 +110,7 @@ class Transfer:
             if download.is_verified():
                 sink.commit()
                 return
-        sink.discard()
+            sink.discard()
         raise error
 
     def _tell(self, event: Event) -> None:
@@ -126,7 +134,8 @@ class _Wait:
         self._shared.deadline.sleep(_LOCK_RETRY_SECONDS)
 
 
-def _failed(futures: Iterable[Future[None]]) -> list[BaseException]:
-    """Return the errors of those that are done, without those that were stopped because of another's."""
-    errors = (future.exception() for future in futures if future.done() and not future.cancelled())
-    return [error for error in errors if error is not None and not isinstance(error, Cancelled)]
+def _first_error(futures: Iterable[Future[None]]) -> BaseException | None:
+    """Return why the work ended: Cancelled only if there is no other reason, which others stopped for."""
+    found = [future.exception() for future in futures if not future.cancelled()]
+    errors = [error for error in found if error is not None]
+    return min(errors, key=lambda error: isinstance(error, Cancelled), default=None)

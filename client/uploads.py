@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from urllib.parse import quote
 
 import httpx
 
@@ -17,11 +18,12 @@ from client.retry import is_transient
 from storage.oci.digest import Digest
 from storage.oci.errors import (
     BlobUploadUnknown,
+    Denied,
     EndpointUnknown,
     ManifestTooLarge,
     RangeInvalid,
     RegistryError,
-    Unsupported,
+    Unauthorized,
 )
 
 # Up to here the blob goes with the request that closes the upload, which saves one.
@@ -64,6 +66,12 @@ def _begun(exchange: Exchange, answer: Answer) -> Upload | None:
 
 def _location(exchange: Exchange, answer: Answer) -> httpx.URL:
     return exchange.resolve(answer.url, answer.headers.get("Location", ""), "the upload location")
+
+
+def _closing(url: httpx.URL, digest: Digest) -> httpx.URL:
+    """Add the digest to an upload's URL, every other byte of which may be signed."""
+    added = f"digest={quote(str(digest), safe='')}".encode("ascii")
+    return url.copy_with(query=b"&".join(filter(None, (url.query, added))))
 
 
 class Push:
@@ -153,7 +161,7 @@ class Push:
 
     def _close(self, upload: Upload, content: Content | None) -> None:
         request = replace(
-            self._beginning.at(upload.url.copy_add_param("digest", str(self._digest))),
+            self._beginning.at(_closing(upload.url, self._digest)),
             method="PUT",
             headers=_OCTETS,
             content=content,
@@ -169,8 +177,10 @@ class Push:
         request = replace(self._beginning.at(self._upload.url), method="GET", expected=(204,))
         try:
             self._upload, self._offset = self._exchange.perform(request, self._status)
-        except (BlobUploadUnknown, EndpointUnknown, Unsupported):
-            # Perhaps because it was closed, and only the answer did not arrive.
+        except RegistryError as error:
+            if is_transient(error) or isinstance(error, Unauthorized | Denied):
+                raise
+            # Nobody knows. Perhaps because it was closed, and only the answer did not arrive.
             self._upload, self._offset = None, 0
             return is_there()
         return False

@@ -1,5 +1,7 @@
 """containerd's hosts.toml. Source: containerd's docs/hosts.md."""
 
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from client.configuration.documents import Document, Place, Source, read_toml
 from client.errors import ConfigurationInvalid
 from client.tls import Tls
 
+_is_header_name = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+").fullmatch
+_is_header_value = re.compile(r"[\t\x20-\x7e]*").fullmatch
 _CAPABILITIES = frozenset({"pull", "resolve", "push"})
 
 
@@ -79,12 +83,18 @@ def _host(document: Document, place: Place, text: str, directory: Path) -> Named
         ),
         path if document.flag(*place, "override_path") else f"{path}/v2",
         capabilities,
-        {
-            name: ", ".join(document.texts(*place, "header", name))
-            for name in document.table(*place, "header")
-        },
+        dict(_headers(document, (*place, "header"))),
         has_scheme,
     )
+
+
+def _headers(document: Document, place: Place) -> Iterator[tuple[str, str]]:
+    """Read what is sent along; a value may be secret, so that a message names its header alone."""
+    for name in document.table(*place):
+        value = ", ".join(document.texts(*place, name))
+        if not _is_header_name(name) or not _is_header_value(value):
+            raise document.error(f"not a header: {name[:50]!r}", *place, name)
+        yield name, value
 
 
 def _certificates(document: Document, place: Place, directory: Path) -> list[tuple[Path, Path]]:

@@ -17,7 +17,7 @@ class FakeClock(Clock):
     def wall(self) -> float:
         return 1_800_000_000.0 + self._now
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, stop: threading.Event | None = None) -> None:
         with self._lock:
             self._now += seconds
             self.slept.append(seconds)

@@ -41,12 +41,12 @@ Open = Callable[..., Session]
 
 
 @contextmanager
-def docker_registry(directory: Path) -> Iterator[str]:
-    """Run Debian's docker-registry; it has started when it says so."""
+def docker_registry(directory: Path, more: str = "") -> Iterator[str]:
+    """Run Debian's docker-registry; it has started when it says so. `more` is YAML for its configuration."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     configuration = directory / "registry.yml"
-    configuration.write_text(_DOCKER_REGISTRY.format(data=directory / "data", port=port))
+    configuration.write_text(_DOCKER_REGISTRY.format(data=directory / "data", port=port) + more)
     # It takes REGISTRY_* for configuration, and stumbles over AWS_CA_BUNDLE.
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("REGISTRY_", "AWS_"))

@@ -102,12 +102,23 @@ class Lying:
 
 
 @contextmanager
-def lying(answer: Answer, context: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Iterator[Lying]:
-    """Run a server on loopback; every thread and socket of it is gone afterwards."""
+def lying(
+    answer: Answer,
+    context: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    send_buffer: int | None = None,
+) -> Iterator[Lying]:
+    """Run a server on loopback; every thread and socket of it is gone afterwards.
+
+    `send_buffer` is how many bytes the kernel may take before they leave, if its own choice will not do.
+    """
     open_sockets: list[socket.socket] = []
     threads: list[threading.Thread] = []
 
-    with socket.create_server((host, 0)) as listener:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listener:
+        if send_buffer is not None:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         server = Lying(listener.getsockname()[1], "https" if context else "http")
 
         def accept() -> None:

@@ -48,9 +48,12 @@ class Mover:
         self.clock = clock
         self.events: list[Event] = []
 
+    @property
+    def sinks(self) -> PartialFiles:
+        return PartialFiles(self.directory / "partial", self.directory / "blobs")
+
     def fetch(self, sources: Sequence[Source], *blobs: Descriptor, pace: Pace = PACE) -> None:
-        sinks = PartialFiles(self.directory / "partial", self.directory / "blobs")
-        Transfer(sinks, self._tell, pace, self.clock.deadline()).fetch(blobs or (BLOB,), sources)
+        Transfer(self.sinks, self._tell, pace, self.clock.deadline()).fetch(blobs or (BLOB,), sources)
 
     def _tell(self, event: Event) -> None:
         self.events.append(event)

@@ -13,7 +13,7 @@ from client.errors import AnswerInvalid, AnswerTooLarge, DestinationRefused
 from client.network import Network
 from client.session import Session
 from storage.oci.digest import Digest
-from storage.oci.errors import RegistryError, Unauthorized
+from storage.oci.errors import Denied, RegistryError, Unauthorized
 from storage.oci.names import RepositoryName
 from tests.client.clocks import FakeClock
 from tests.client.conftest import Open
@@ -393,3 +393,52 @@ def test_does_not_log_in_with_a_wrong_password(registry: Registry, session: Sess
 
     with pytest.raises(Unauthorized):
         session.login(Credential("me", "wrong"))
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+def test_a_token_endpoint_that_is_not_there_says_nothing_about_a_blob(
+    registry: Registry, session: Session, status: int
+) -> None:
+    registry.token_statuses = {"GET": status, "POST": status}
+
+    with pytest.raises(AnswerInvalid, match=f"token endpoint.*{status}"):
+        session.has_blob(NAME, BLOB)
+
+
+def test_cli_07_tells_what_is_denied_from_who_is_unknown(registry: Registry, known: Session) -> None:
+    registry.good, registry.tokens = [], [{"token": f"small-{number}"} for number in range(9)]
+    registry.challenge = 'Bearer realm="{url}/token",scope="{scope}",error="insufficient_scope"'
+
+    with pytest.raises(Denied, match=r"me .*repository:library/app:pull"):
+        known.head_blob(NAME, BLOB)
+
+
+def test_cli_07_asks_who_is_nobody_for_credentials(registry: Registry, session: Session) -> None:
+    registry.good, registry.tokens = [], [{"token": f"small-{number}"} for number in range(9)]
+    registry.challenge = 'Bearer realm="{url}/token",scope="{scope}",error="insufficient_scope"'
+
+    with pytest.raises(Unauthorized, match="none were found"):
+        session.head_blob(NAME, BLOB)
+
+
+def test_cli_07_a_wrong_password_is_tried_once_by_many_threads(registry: Registry, known: Session) -> None:
+    """More would lock the account."""
+    registry.token_statuses = {"GET": 401}
+    refused: list[RegistryError] = []
+    together = threading.Barrier(6)
+
+    def ask() -> None:
+        together.wait()
+        try:
+            known.head_blob(NAME, BLOB)
+        except Unauthorized as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(refused) == 6
+    assert len(registry.asked) == 1

@@ -83,6 +83,9 @@ def test_goes_to_the_server_in_the_registrys_place(machine: Machine) -> None:
         pytest.param('[host."https://x"]\nclient=[["a"]]', id="half-a-pair"),
         pytest.param('[host."https://x"]\nclient=5', id="client-is-a-number"),
         pytest.param('[host]\n"https://x"=5', id="no-table"),
+        pytest.param('[host."https://x".header]\nX-A="é"', id="header-beyond-ascii"),
+        pytest.param('[host."https://x".header]\nX-A="a\\nX-B: b"', id="header-of-two-lines"),
+        pytest.param('[host."https://x".header]\n"X A"="a"', id="header-without-a-name"),
     ],
 )
 def test_names_the_hosts_toml_that_is_wrong(machine: Machine, text: str) -> None:

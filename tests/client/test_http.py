@@ -1,10 +1,13 @@
 """Sockets: TLS and whom it trusts, plain http only where asked, proxies, and the floor under a transfer."""
 
 import os
+import select
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -13,7 +16,14 @@ import pytest
 from client.content import BytesContent
 from client.credentials import Credential, Given
 from client.endpoints import Host, Scheme
-from client.errors import CertificateRejected, ConfigurationInvalid, DestinationRefused, TimedOut, Unreachable
+from client.errors import (
+    CertificateRejected,
+    ConfigurationInvalid,
+    DestinationRefused,
+    ProxyRefused,
+    TimedOut,
+    Unreachable,
+)
 from client.http import Pace, Timeouts
 from client.network import Network
 from client.proxies import Proxies
@@ -204,15 +214,18 @@ def test_uses_a_connection_again(open_session: Open, call: Callable[[Session], o
 class Proxy:
     """A CONNECT proxy."""
 
-    def __init__(self, seen: list[str]) -> None:
+    def __init__(self, seen: list[str], context: ssl.SSLContext | None = None) -> None:
         self._seen = seen
+        self._context = context
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> str:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
-        return f"http://user:pass@127.0.0.1:{self._listener.getsockname()[1]}"
+        scheme = "https" if self._context else "http"
+        # A name with two addresses on most machines, only one of which listens.
+        return f"{scheme}://user:pass@localhost:{self._listener.getsockname()[1]}"
 
     def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -222,6 +235,8 @@ class Proxy:
     def _serve(self) -> None:
         try:
             client, _ = self._listener.accept()
+            if self._context:
+                client = self._context.wrap_socket(client, server_side=True)
         except OSError:
             return
         with client, client.makefile("rb") as file:
@@ -231,24 +246,19 @@ class Proxy:
             self._seen.append(head.decode())
             port = int(head.split()[1].rpartition(b":")[2])
             client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-            with socket.create_connection(("127.0.0.1", port)) as upstream:
-                threads = [
-                    threading.Thread(target=_pump, args=pair)
-                    for pair in ((client, upstream), (upstream, client))
-                ]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
+            with socket.create_connection(("127.0.0.1", port)) as upstream, suppress(OSError):
+                _pump(client, upstream)
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
+def _pump(client: socket.socket, upstream: socket.socket) -> None:
+    """Carry bytes both ways until one side ends, in one thread: a TLS socket is no two threads' at once."""
+    other = {client: upstream, upstream: client}
+    while True:
+        has_more = isinstance(client, ssl.SSLSocket) and client.pending()
+        for source in [client] if has_more else select.select([client, upstream], [], [])[0]:
+            if not (data := source.recv(65536)):
+                return
+            other[source].sendall(data)
 
 
 def test_goes_through_a_proxy(authority: Authority, open_session: Open) -> None:
@@ -385,3 +395,82 @@ def test_reads_a_large_body_over_tls(authority: Authority, open_session: Open) -
         session = open_session("", host=host(server.address, ca_files=(authority.certificate,)))
         with session.open_blob(NAME, Digest.of(content), size=len(content)) as stream:
             assert b"".join(stream) == content
+
+
+@pytest.fixture
+def trusting(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the authority one of the system's, which proxies are verified with."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+
+
+@pytest.mark.usefixtures("trusting")
+def test_goes_through_an_https_proxy(authority: Authority, open_session: Open) -> None:
+    """TLS with the registry inside of TLS with the proxy, in both directions."""
+    seen: list[str] = []
+    content = os.urandom(5_000_000)
+    bodies: list[bytes] = []
+
+    def answer(received: Received) -> Iterable[bytes]:
+        bodies.append(received.body)
+        if received.method == "GET":
+            return reply(200, content)
+        return reply(201 if received.method == "PUT" else 202, Location="/u")
+
+    context = authority.server_context("far", "DNS:registry.example")
+    with (
+        lying(answer, context) as server,
+        Proxy(seen, authority.server_context("proxy")) as proxy,
+    ):
+        network = Network(proxies=Proxies(https=proxy), resolve=lambda host, port: ())
+        address = f"registry.example:{server.port}"
+        with open_session(
+            "", network=network, host=host(address, ca_files=(authority.certificate,))
+        ) as session:
+            with session.open_blob(NAME, Digest.of(content)) as stream:
+                assert b"".join(stream) == content
+            session.upload_blob(NAME, Digest.of(content), BytesContent(content))
+
+        assert server.connections == 1
+    assert b"".join(bodies) == content
+    assert seen[0].startswith(f"CONNECT registry.example:{server.port} ")
+
+
+def test_an_https_proxy_is_verified(authority: Authority, open_session: Open) -> None:
+    with Proxy([], authority.server_context("proxy")) as proxy, pytest.raises(CertificateRejected):
+        open_session("", network=Network(proxies=Proxies(https=proxy)), host=host("r.example")).ping()
+
+
+@pytest.mark.usefixtures("trusting")
+def test_verifies_the_registry_behind_an_https_proxy(
+    authority: Authority, stranger: Authority, open_session: Open
+) -> None:
+    with (
+        lying(ok, stranger.server_context("far", "DNS:registry.example")) as server,
+        Proxy([], authority.server_context("proxy")) as proxy,
+    ):
+        network = Network(proxies=Proxies(https=proxy))
+        with pytest.raises(CertificateRejected, match=r"registry\.example"):
+            open_session("", network=network, host=host(f"registry.example:{server.port}")).ping()
+
+
+@pytest.mark.parametrize("status", [403, 407])
+def test_does_not_ask_again_a_proxy_that_refuses(open_session: Open, status: int) -> None:
+    """A wrong password may be counted there."""
+    with lying(lambda _: reply(status)) as proxy:
+        network = Network(proxies=Proxies(https=proxy.url))
+        with pytest.raises(ProxyRefused, match=rf"registry\.example.*{status}"):
+            open_session("", network=network, host=host("registry.example")).ping()
+
+        assert len(proxy.requests) == 1
+
+
+def test_does_not_ask_for_the_password_of_a_key(open_session: Open, authority: Authority) -> None:
+    """Nobody may be there to type it."""
+    certificate, key = authority.issue("locked")
+    subprocess.run(
+        ["openssl", "ec", "-in", key, "-aes256", "-passout", "pass:x", "-out", key], check=True,
+        capture_output=True,
+    )  # fmt: skip
+
+    with pytest.raises(ConfigurationInvalid, match=r"locked.*crt"):
+        open_session("", host=host("127.0.0.1:1", client_certificates=((certificate, key),))).ping()

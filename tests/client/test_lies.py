@@ -24,6 +24,7 @@ from tests.client.lying import (
     endless,
     lying,
     reply,
+    reply_json,
     reply_range,
 )
 from tests.registry.pushing import image
@@ -208,3 +209,71 @@ def test_cli_02_asks_the_registry_anew_when_a_redirect_has_expired(open_session:
             open_session(server.address).open_blob(NAME, BLOB_DIGEST) as stream,
         ):
             assert b"".join(stream) == BLOB
+
+
+def test_reads_the_whole_manifest_where_a_head_names_another_kind_of_digest(open_session: Open) -> None:
+    """A registry may name a manifest by sha256 that was asked for by sha512."""
+    wanted = Digest.of(MANIFEST, "sha512")
+    with lying(lambda _: reply(200, MANIFEST, **TYPE, Docker_Content_Digest=DIGEST)) as server:
+        found = open_session(server.address).head_manifest(NAME, wanted)
+
+    assert (found.digest, found.size) == (wanted, len(MANIFEST))
+
+
+@pytest.mark.parametrize("answer", [reply(200, b"x" * 1000), reply(404)], ids=["there", "absent"])
+def test_uses_the_connection_again_after_a_head(open_session: Open, answer: Iterable[bytes]) -> None:
+    pieces = list(answer)
+    with lying(lambda _: pieces) as server:
+        session = open_session(server.address)
+        for _ in range(3):
+            session.has_blob(NAME, BLOB_DIGEST)
+
+        assert server.connections == 1
+
+
+def test_reads_chunked_answers(open_session: Open) -> None:
+    def chunked(body: bytes) -> Iterable[bytes]:
+        yield (
+            b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\nContent-Type: %s\r\n\r\n"
+            % IMAGE_MANIFEST.encode()
+        )
+        for start in range(0, len(body), 100):
+            piece = body[start : start + 100]
+            yield b"%x\r\n%s\r\n" % (len(piece), piece)
+        yield b"0\r\n\r\n"
+
+    with lying(lambda received: chunked(MANIFEST if "manifests" in received.path else BLOB)) as server:
+        session = open_session(server.address)
+        assert session.get_manifest(NAME, Tag("v1")).body == MANIFEST
+        with session.open_blob(NAME, BLOB_DIGEST, size=len(BLOB)) as stream:
+            assert b"".join(stream) == BLOB
+
+        assert server.connections == 1
+
+
+def test_an_ipv6_registry_is_one(open_session: Open) -> None:
+    with lying(lambda _: reply(200, MANIFEST, **TYPE), host="::1") as server:
+        session = open_session(f"[::1]:{server.port}")
+        assert session.get_manifest(NAME, Tag("v1")).digest == DIGEST
+
+        assert server.requests[0].headers["host"] == f"[::1]:{server.port}"
+
+
+def test_a_detail_may_have_any_name(open_session: Open) -> None:
+    error = {"code": "MANIFEST_UNKNOWN", "message": "none", "detail": {"message": "x", "self": "y"}}
+    with (
+        lying(lambda _: reply_json(404, {"errors": [error]})) as server,
+        pytest.raises(ManifestUnknown) as caught,
+    ):
+        open_session(server.address).get_manifest(NAME, Tag("v1"))
+
+    assert caught.value.detail == error["detail"]
+
+
+def test_hears_an_answer_behind_a_word_of_patience(open_session: Open) -> None:
+    def hinting(received: Received) -> Iterable[bytes]:
+        yield b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+        yield from reply(200, b"{}")
+
+    with lying(hinting) as server:
+        open_session(server.address).ping()

@@ -229,3 +229,33 @@ def test_is_a_set_of_ranges(files: PartialFiles) -> None:
     with files.open(BLOB, unexpected) as sink:
         assert sink is not None
         assert sink.present() == Ranges()
+
+
+def test_leaves_nothing_behind_for_what_is_published(tmp_path: Path) -> None:
+    """Another process may open the name again as soon as it is free."""
+
+    class Busy(FileSystem):
+        def rename(self, source: Path, target: Path) -> None:
+            super().rename(source, target)
+            if source.suffix == ".part":
+                source.touch()
+
+    def fill(sink: Sink) -> None:
+        sink.write(0, CONTENT)
+        sink.commit()
+
+    using(PartialFiles(tmp_path / "partial", tmp_path / "blobs", Busy()), fill)
+
+    assert not part(tmp_path, ".json").exists()
+
+
+def test_names_the_directory_it_may_not_enter(tmp_path: Path) -> None:
+    (tmp_path / "blobs").write_text("a file")
+    files = PartialFiles(tmp_path / "partial", tmp_path / "blobs")
+
+    def fill(sink: Sink) -> None:
+        sink.write(0, CONTENT)
+        sink.commit()
+
+    with pytest.raises(DiskFailed):
+        using(files, fill)

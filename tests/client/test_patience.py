@@ -30,6 +30,7 @@ from tests.client.lying import (
     once,
     reply,
     reply_error,
+    reply_json,
 )
 from tests.registry.pushing import image
 
@@ -249,3 +250,27 @@ def test_says_which_registry_is_down(open_session: Open, clock: FakeClock) -> No
 
     assert isinstance(caught.value, Unavailable)
     assert Deadline(None, clock).limit(5) == 5
+
+
+@pytest.mark.parametrize("seconds", [-5, 1e12, float("nan"), True])
+def test_cli_07_believes_the_header_alone(open_session: Open, clock: FakeClock, seconds: object) -> None:
+    """What the body says about waiting is anybody's."""
+
+    def refuse() -> Iterable[bytes]:
+        detail = {"retry_after_seconds": seconds}
+        return reply_json(429, {"errors": [{"code": "TOOMANYREQUESTS", "detail": detail}]})
+
+    with lying(once(refuse, lambda: reply(200, b"{}"))) as server:
+        open_session(server.address).ping()
+
+    assert clock.slept == [pytest.approx(0.15)]
+
+
+def test_cli_07_waits_as_long_as_the_storage_asks(open_session: Open, clock: FakeClock) -> None:
+    with (
+        lying(once(lambda: reply(429, Retry_After="7"), lambda: reply(200, BLOB))) as storage,
+        lying(lambda _: reply(307, Location=f"{storage.url}/b")) as server,
+    ):
+        open_session(server.address).open_blob(NAME, BLOB_DIGEST).close()
+
+    assert clock.slept == [7.0]

@@ -1,6 +1,7 @@
 """Blobs from places that break off, lie or lack them, until they are whole and verified (CLI-01, CLI-02)."""
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ from storage.oci.errors import BlobUnknown, RegistryError, TooManyRequests, Unau
 from storage.oci.names import RepositoryName
 from tests.client.clocks import FakeClock
 from tests.client.conftest import Open
-from tests.client.lying import Received, lying, reply, reply_error, reply_range
+from tests.client.lying import Received, cut, lying, reply, reply_error, reply_range
 from tests.client.moving import (
     BLOB,
     CONTENT,
@@ -31,6 +32,7 @@ from tests.client.moving import (
     Mover,
     Sourced,
     cut_after,
+    descriptor,
     honest,
 )
 
@@ -261,3 +263,68 @@ def test_net_06_fetches_a_foreign_layer_where_it_is(mover: Mover, open_session: 
 
         assert server.requests[0].path == "/layer.tar.gz"
     assert mover.blob() == CONTENT
+
+
+@pytest.mark.parametrize("status", [400, 416, 501])
+def test_cli_02_asks_a_storage_for_the_whole_where_parts_fail(
+    mover: Mover, source: Sourced, status: int
+) -> None:
+    def stored(received: Received) -> Iterable[bytes]:
+        return reply(status) if "range" in received.headers else reply(200, CONTENT)
+
+    with (
+        lying(stored) as storage,
+        lying(lambda _: reply(307, Location=f"{storage.url}/b")) as server,
+    ):
+        mover.fetch([source(server.address)], pace=SPLITTING)
+
+    assert mover.blob() == CONTENT
+
+
+@pytest.mark.parametrize("first", ["the-honest", "the-liar"])
+def test_a_liar_does_not_take_away_what_an_honest_place_gave(
+    mover: Mover, source: Sourced, first: str
+) -> None:
+    """The honest one went down in the middle; its bytes are kept for the next time."""
+    with (
+        lying(Breaking(4 * MIB, *[0] * 99)) as honest_one,
+        lying(lambda received: reply_range(received, CONTENT[:-1])) as liar,
+    ):
+        sources = [source(honest_one.address), source(liar.address)]
+        with pytest.raises((ContentMismatch, Unreachable)):
+            mover.fetch(sources if first == "the-honest" else sources[::-1])
+
+    assert mover.kept == 4 * MIB
+    with lying(honest) as server:
+        mover.fetch([source(server.address)])
+
+        assert [each.range for each in server.requests] == [(4 * MIB, None)]
+    assert mover.blob() == CONTENT
+
+
+def test_what_a_single_place_gave_before_it_broke_is_kept(mover: Mover, source: Sourced) -> None:
+    """Nobody has shown it to be wrong, as what was there before it."""
+    with mover.sinks.open(BLOB, lambda: None) as sink:
+        assert sink is not None
+        sink.write(0, WRONG)
+    with lying(Breaking(4 * MIB, *[0] * 99)) as server, pytest.raises(Unreachable):
+        mover.fetch([source(server.address)])
+
+    assert mover.kept == 4 * MIB
+
+
+def test_a_mirror_that_is_down_is_waited_for_once(mover: Mover, source: Sourced) -> None:
+    """Not for every blob again, nor again and again for one."""
+    blobs = [descriptor(CONTENT[:size]) for size in (1000, 2000, 3000)]
+
+    def answer(received: Received) -> Iterable[bytes]:
+        (size,) = [each.size for each in blobs if received.path.endswith(str(each.digest))]
+        return reply_range(received, CONTENT[:size])
+
+    with lying(lambda _: cut()) as mirror, lying(answer) as server:
+        sources = [source(mirror.address), source(server.address)]
+        mover.fetch(sources, *blobs, pace=replace(PACE, parallel_blobs=1))
+
+        # As often as its session tries.
+        assert len(mirror.requests) == 2
+    assert [mover.blob(each) for each in blobs] == [CONTENT[:1000], CONTENT[:2000], CONTENT[:3000]]
