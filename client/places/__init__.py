@@ -1,0 +1,1 @@
+"""Where images lie and can be copied from and to: repositories, OCI layouts, archives."""
