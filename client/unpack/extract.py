@@ -45,6 +45,7 @@ class Extractor:
         # lead drops the name, never mind whether it did: CVE-2025-47290 came from such a cache (UNP-04).
         self._place = Place(os.dup(root), b"")
         self._place_name: bytes | None = None
+        self.content = 0
         self._makers: dict[Kind, Callable[[Entry, bytes, TarReader], None]] = {
             Kind.FILE: self._file,
             Kind.DIRECTORY: self._directory,
@@ -78,6 +79,7 @@ class Extractor:
         """Make all entries of the next layer. Raises UnpackError."""
         self._attributes.notices = Counter()
         self._place_name = None
+        self.content = 0
         if self._overlay:
             self._whiteouts = OverlayMarks(self._tree)
         elif not self._empty:
@@ -202,6 +204,7 @@ class Extractor:
             self._attributes.to_open(fd, entry)
         finally:
             os.close(fd)
+        self.content += entry.size
         self._whiteouts.made(path)
 
     def _directory(self, entry: Entry, base: bytes, _reader: TarReader) -> None:

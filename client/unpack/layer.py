@@ -60,6 +60,7 @@ def _apply(extractor: Extractor, stream: BinaryIO, diff_id: Digest | None, optio
         diff_id=computed,
         entries=reader.entries,
         unpacked=blocks.unpacked,
+        content=extractor.content,
         opaque_root=extractor.opaque_root,
         implied=extractor.implied(),
         notices=extractor.notices,

@@ -47,7 +47,8 @@ def _look(fd: int, path: bytes) -> tuple[Found | None, bool]:
         except FileNotFoundError:
             os.close(fd)
             return None, hidden
-        except NotADirectoryError:
+        except (NotADirectoryError, PermissionError):
+            # What a directory hides from us, who are not root, nobody can tell.
             os.close(fd)
             return None, True
         os.close(fd)
@@ -55,6 +56,9 @@ def _look(fd: int, path: bytes) -> tuple[Found | None, bool]:
         hidden = hidden or _is_opaque(fd)
     try:
         status = os.stat(name or b".", dir_fd=fd, follow_symlinks=False)
+    except PermissionError:
+        os.close(fd)
+        return None, True
     except FileNotFoundError:
         os.close(fd)
         return None, hidden
@@ -135,14 +139,24 @@ def _inherit(root: int, layers: Sequence[Path], path: bytes) -> None:
     try:
         if not stat.S_ISDIR(found.status.st_mode):
             return
-        source = os.open(found.name, _LIST, dir_fd=found.directory)
+        target = open_directory(root, path)
         try:
-            target = open_directory(root, path)
-            try:
-                _copy_attributes(source, target)
-            finally:
-                os.close(target)
+            _copy_directory(found, target)
         finally:
-            os.close(source)
+            os.close(target)
     finally:
         os.close(found.directory)
+
+
+def _copy_directory(found: Found, target: int) -> None:
+    try:
+        source = os.open(found.name, _LIST, dir_fd=found.directory)
+    except PermissionError:
+        # Closed to us, who are not root; its extended attributes are too.
+        os.fchmod(target, stat.S_IMODE(found.status.st_mode))
+        os.utime(target, ns=(found.status.st_atime_ns, found.status.st_mtime_ns))
+        return
+    try:
+        _copy_attributes(source, target)
+    finally:
+        os.close(source)

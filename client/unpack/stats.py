@@ -12,6 +12,8 @@ class LayerStats:
     entries: int
     unpacked: int
     """Bytes of the decompressed stream."""
+    content: int
+    """Bytes of the layer's regular files, holes included."""
     opaque_root: bool
     """The layer hides all below it. Overlayfs ignores the mark on a layer's root: mount none below."""
     implied: tuple[bytes, ...]
