@@ -184,7 +184,9 @@ class SqliteDatabase:
         # SQLite gives its other files the mode of this one.
         with _ours():
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._writer = self._open(read_only=False, busy_seconds=_BUSY_SECONDS)
+        # Of several that make the database at once SQLite lets only one turn it to WAL, and nobody wait.
+        with _ours(), self._our_turn():
+            self._writer = self._open(read_only=False, busy_seconds=_BUSY_SECONDS)
         self._migrate(migrations)
         self._thread = threading.Thread(target=self._write, name="database writer", daemon=True)
         self._thread.start()

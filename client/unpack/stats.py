@@ -1,6 +1,7 @@
 """What became of one layer."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from storage.oci.digest import Digest
@@ -23,3 +24,11 @@ class LayerStats:
     """
     notices: Mapping[str, int]
     """What was left out, and how often: "device left out": 3. The last layer tells of directories."""
+
+
+def left_out(layers: Iterable[LayerStats]) -> Counter[str]:
+    """Count what was left out of all layers together."""
+    total: Counter[str] = Counter()
+    for layer in layers:
+        total.update(layer.notices)
+    return total

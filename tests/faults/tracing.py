@@ -35,7 +35,10 @@ def traced(pid: int, trace: Path, *options: str) -> Iterator[None]:
 
 
 def _is_dead(pid: int) -> bool:
-    return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def at_call(calls: str, nth: int, fault: str) -> tuple[str, ...]:
