@@ -1,20 +1,27 @@
 """The one program: `cargohold serve` and, beside it, the client's commands."""
 
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 
+from client.cli.group import Section, Verb
+from client.cli.program import Program
+from client.cli.verbs import SECTIONS
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("cargohold"), message="cargohold %(version)s")
-def main() -> None:
-    """An OCI registry, mirror and image client."""
+SERVER = Section("Server", (Verb("serve", "registry.cli:serve", "Run the registry until SIGTERM"),))
+
+main = Program("cargohold", (*SECTIONS, SERVER), help="An OCI registry, mirror and image client.")
 
 
-@main.command()
+class Misconfigured(click.ClickException):
+    """Settings that cannot be used: the message names the place, and help about flags would not help."""
+
+    exit_code = 2
+
+
+@click.command()
 @click.option(
     "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="TOML file of settings."
 )
@@ -52,9 +59,9 @@ def serve(config: Path | None, no_delete: bool | None, **flags: Any) -> None:
     try:
         settings = source.load()
     except ValidationError as error:
-        raise click.UsageError("; ".join(_explain(item) for item in error.errors())) from error
+        raise Misconfigured("; ".join(_explain(item) for item in error.errors())) from error
     except SettingsUnreadable as error:
-        raise click.UsageError(" ".join(str(error).split())) from error
+        raise Misconfigured(" ".join(str(error).split())) from error
     sys.exit(_serve(settings, source))
 
 

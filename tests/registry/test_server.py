@@ -220,7 +220,7 @@ def test_says_in_one_line_what_is_wrong(tmp_path: Path, flags: list[str], messag
     )
 
     assert ended.returncode == 2
-    assert message in ended.stderr.splitlines()[-1]
+    assert message in ended.stderr.splitlines()[0]
     assert "Traceback" not in ended.stderr
 
 
