@@ -1,6 +1,6 @@
 """Ask every question in one run: `python -m benchmarks [--data DIR] [--rounds N]`."""
 
-from benchmarks import blob_get, blob_put, manifest_get, memory
+from benchmarks import blob_get, blob_put, client, manifest_get, memory
 from benchmarks.lab import main
 
 main(
@@ -9,4 +9,5 @@ main(
     blob_put.measure_put,
     blob_put.measure_patch,
     memory.measure,
+    client.measure,
 )
