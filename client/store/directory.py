@@ -14,7 +14,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from client.partial import disk_errors
@@ -163,8 +163,10 @@ class Directory:
         self.empty_trash()
 
     def empty_trash(self) -> None:
+        """Remove what was taken away. What the system holds on to waits: nobody is to fail for it."""
         for name in os.listdir(self._trash):
-            remove_tree(self._trash / name)
+            with suppress(OSError):
+                remove_tree(self._trash / name)
 
     def remove_locks(self) -> None:
         """Remove the lock files of layers, of which nobody holds one while the store is ours alone."""

@@ -269,3 +269,20 @@ def test_knows_the_kind_of_a_file_system(tmp_path: Path, path: str, kind: str) -
 def test_knows_no_kind_where_the_system_does_not_say(tmp_path: Path) -> None:
     assert file_system(tmp_path, tmp_path / "none") is None
     assert file_system(Path("/proc/self")) == "proc"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mark a file immutable")
+def test_what_cannot_be_removed_fails_nobody(store: Store) -> None:
+    held = store.directory.root / "trash/held"
+    held.mkdir()
+    (held / "file").touch()
+    subprocess.run(["chattr", "+i", held / "file"], check=True)
+    try:
+        with store.directory.shared():
+            assert (held / "file").exists()
+    finally:
+        subprocess.run(["chattr", "-i", held / "file"], check=True)
+
+    store.directory.empty_trash()
+
+    assert not held.exists()

@@ -84,6 +84,22 @@ def test_a_prune_removes_closed_directories(place: Path) -> None:
     assert [path.name for path in (place / "store/blobs").rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("mode", [0, 0o111, 0o444, 0o555])
+def test_what_is_closed_itself_goes(place: Path, mode: int) -> None:
+    left = run(
+        place,
+        "top = store.directory.root / 'trash/top'",
+        "(top / 'inner').mkdir(parents=True)",
+        "(top / 'file').touch()",
+        f"(top / 'inner').chmod({mode})",
+        f"top.chmod({mode})",
+        "store.directory.empty_trash()",
+        "print(json.dumps(leftovers(store)))",
+    )
+
+    assert left == []
+
+
 def test_a_check_looks_into_closed_directories(place: Path) -> None:
     assert run(place, "print(json.dumps([str(each) for each in Check(store).problems()]))") == []
     assert list((place / "store/tmp").iterdir()) == []
