@@ -18,6 +18,7 @@ from storage.oci.descriptor import Descriptor
 from storage.oci.errors import RegistryError
 
 _LOCK_RETRY_SECONDS = 0.2
+_SIGNAL_SECONDS = 1.0
 
 
 class Transfer:
@@ -46,7 +47,7 @@ class Transfer:
         with ThreadPoolExecutor(self._shared.pace.parallel_blobs, "transfer") as pool:
             futures = [pool.submit(self._fetch, blob, sources) for blob in distinct.values()]
             try:
-                wait(futures, return_when=FIRST_EXCEPTION)
+                _wait(futures)
             except BaseException:  # Ctrl-C: what waits for the network is not waited for
                 with self._shared.deadline.stopped():
                     self._end(pool)
@@ -116,6 +117,16 @@ class Transfer:
     def _tell(self, event: Event) -> None:
         with self._telling:
             self._progress(event)
+
+
+def _wait(futures: Sequence[Future[None]]) -> None:
+    """Wait until all are done, or one has failed."""
+    pending = set(futures)
+    while pending:
+        # Python misses a signal between its last look and the system's wait: so it looks again.
+        done, pending = wait(pending, _SIGNAL_SECONDS, FIRST_EXCEPTION)
+        if any(future.exception() is not None for future in done):
+            return
 
 
 class _Wait:

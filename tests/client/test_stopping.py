@@ -18,6 +18,7 @@ from client.errors import Cancelled, Unreachable
 from client.http import Timeouts
 from client.network import Network
 from client.partial import PartialFiles
+from client.progress import Advanced, Event
 from client.retry import Patience
 from client.session import Session
 from client.sources import RepositorySource
@@ -168,12 +169,17 @@ def test_stops_while_it_hashes_what_is_there(mover: Mover) -> None:
 
 def test_ctrl_c_ends_a_transfer_that_stalls(mover: Mover) -> None:
     """Also where nobody made a stop of it."""
-    ended = threading.Event()
+    arrived, ended = threading.Event(), threading.Event()
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Advanced):
+            arrived.set()
 
     def answer(received: Received) -> Iterator[bytes]:
         head, body = reply_range(received, CONTENT)
         yield head
         yield body[: 2 * MIB]
+        arrived.wait(20)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
         ended.wait(20)
 
@@ -181,8 +187,9 @@ def test_ctrl_c_ends_a_transfer_that_stalls(mover: Mover) -> None:
         deadline = Deadline.after(None)
         network = Network(deadline=deadline, timeouts=PATIENT)
         with Session(Host(server.address, server.address, Scheme.HTTP), network=network) as session:
+            transfer = Transfer(mover.sinks, tell, deadline=deadline)
             with pytest.raises(KeyboardInterrupt):
-                Transfer(mover.sinks, deadline=deadline).fetch([BLOB], [RepositorySource(session, NAME)])
+                transfer.fetch([BLOB], [RepositorySource(session, NAME)])
             ended.set()
 
     assert mover.kept > 0

@@ -124,10 +124,15 @@ class Terminal:
     def interrupt(self) -> None:
         """Press Ctrl-C until the program ends: Python misses one between its last look and its read."""
         self.type("\x03")
-        while self._read(1):
-            pass
-        while select.select([self._fd], [], [], 1)[0] == []:
+        while not self._is_over(1):
             self.type("\x03")
+
+    def _is_over(self, patience_seconds: float) -> bool:
+        """Read until nothing comes for so long, or until the end."""
+        while select.select([self._fd], [], [], patience_seconds)[0]:
+            if not self._read():
+                return True
+        return False
 
     def end(self) -> int:
         """Read to the end; return the exit code."""
