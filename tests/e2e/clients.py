@@ -3,7 +3,9 @@
 import contextlib
 import itertools
 import json
+import os
 import re
+import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +15,8 @@ from typing import ClassVar, Protocol
 from tests.e2e.contents import Contents, of_archive, of_blobs
 from tests.e2e.images import Image, child_of_this_machine, json_object
 from tests.e2e.sandbox import Sandbox, program, wait_until
+
+CARGOHOLD = Path(sys.executable).with_name("cargohold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,54 @@ class Client(Protocol):
     def pull(self, source: str) -> Pulled:
         """Pull an image into an emptied store, with an empty memory of blobs."""
         ...
+
+
+@dataclass(slots=True)
+class Cargohold:
+    """This project's client; an emptied store is a new one."""
+
+    unpacks_zstd: ClassVar[bool] = True
+    sandbox: Sandbox
+    directory: Path
+    _stores: Iterator[int] = field(default_factory=itertools.count)
+    store: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._empty()
+
+    def run(self, *arguments: str) -> str:
+        """Run a verb on the present store."""
+        command = [str(CARGOHOLD), "--store", str(self.store), *arguments]
+        # A home without settings. Coverage finds its configuration in the environment.
+        coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+        return self.sandbox.run(*command, environment={"HOME": str(self.directory), **coverage})
+
+    def load(self, image: Image) -> str:
+        said = self.run("load", "--input", str(image.layout))
+        assert said == f"Loaded image ID: {image.digest}\n"
+        return image.digest
+
+    def push(self, name: str, target: str) -> str:
+        return self.run("push", "--quiet", name, target).strip()
+
+    def pull(self, source: str) -> Pulled:
+        self._empty()
+        assert self.run("pull", "--quiet", source) == f"{source}\n"
+        return Pulled(source, self.contents())
+
+    def contents(self) -> Contents:
+        """Compute the digests of the only image in the store."""
+        (held,) = json_object((self.store / "index.json").read_bytes())["manifests"]
+        manifest = self._blob(held["digest"]).read_bytes()
+        if "manifests" in json_object(manifest):
+            manifest = self._blob(child_of_this_machine(manifest)).read_bytes()
+        return of_blobs(manifest, lambda digest: self._blob(digest).open("rb"))
+
+    def _blob(self, digest: str) -> Path:
+        return self.store / "blobs" / digest.replace(":", "/")
+
+    def _empty(self) -> None:
+        self.store = self.directory / f"store-{next(self._stores)}"
 
 
 @dataclass(slots=True)
@@ -236,17 +288,18 @@ class Ctr:
 
     def push(self, name: str, target: str) -> str:
         self.run("images", "push", "--plain-http", target, name)
-        return self._digest(name)
+        return self.digest(name)
 
     def pull(self, source: str) -> Pulled:
         self._empty()
         self.run("images", "pull", "--plain-http", "--snapshotter", "native", source)
-        manifest = self._blob(self._digest(source)).read_bytes()
+        manifest = self._blob(self.digest(source)).read_bytes()
         if "manifests" in json_object(manifest):
             manifest = self._blob(child_of_this_machine(manifest)).read_bytes()
         return Pulled(source, of_blobs(manifest, lambda digest: self._blob(digest).open("rb")))
 
-    def _digest(self, name: str) -> str:
+    def digest(self, name: str) -> str:
+        """Return the digest of what a name means in the present namespace."""
         rows = [line.split() for line in self.run("images", "ls").splitlines()]
         (digest,) = [row[2] for row in rows if row[0] == name]
         return digest

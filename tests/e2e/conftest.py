@@ -1,5 +1,6 @@
 """Fixtures: a sandbox, a registry and the daemons for a session; a store and a repository name a test."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -86,10 +87,25 @@ def containerd(lab: Sandbox) -> Iterator[Daemon]:
 @pytest.fixture
 def workshop(lab: Sandbox) -> Iterator[Path]:
     """A directory for one client's store, gone after the test: the stores are large."""
+    with _directory(lab) as directory:
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def shared_workshop(lab: Sandbox) -> Iterator[Path]:
+    """A directory for what the tests of a module look at together."""
+    with _directory(lab) as directory:
+        yield directory
+
+
+@contextlib.contextmanager
+def _directory(lab: Sandbox) -> Iterator[Path]:
     directory = lab.directory / uuid.uuid4().hex[:8]
     directory.mkdir()
-    yield directory
-    shutil.rmtree(directory)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
 
 
 @pytest.fixture
@@ -98,9 +114,27 @@ def skopeo(lab: Sandbox, workshop: Path) -> clients.Skopeo:
     return clients.Skopeo(lab, workshop)
 
 
-@pytest.fixture(params=["skopeo", "podman", "buildah", "docker", "ctr"])
+@pytest.fixture
+def cargohold(lab: Sandbox, workshop: Path) -> clients.Cargohold:
+    """This project's client."""
+    return clients.Cargohold(lab, workshop)
+
+
+@pytest.fixture(params=["cargohold", "skopeo", "podman", "buildah", "docker", "ctr"])
 def client(request: pytest.FixtureRequest, lab: Sandbox, workshop: Path) -> Client:
     """Each client in turn."""
+    return _client(request, lab, workshop)
+
+
+@pytest.fixture(params=["skopeo", "podman", "buildah", "docker", "ctr"])
+def other(request: pytest.FixtureRequest, lab: Sandbox, workshop: Path) -> Client:
+    """Each client that others wrote."""
+    return _client(request, lab, workshop)
+
+
+def _client(request: pytest.FixtureRequest, lab: Sandbox, workshop: Path) -> Client:
+    if request.param == "cargohold":
+        return clients.Cargohold(lab, workshop)
     sandbox.program(request.param)
     match request.param:
         case "skopeo":

@@ -38,6 +38,15 @@ def program(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sandbox:
     """A network namespace with nothing but its loopback, and the directory for its programs' state."""
 
@@ -52,19 +61,30 @@ class Sandbox:
 
         Raises CommandFailed when its exit code is not 0. `cache` stands in for the blob info cache.
         """
+        ended = self.end(*arguments, cache=cache, environment=environment)
+        if ended.code != 0:
+            raise CommandFailed(f"{arguments}: exit code {ended.code}\n{ended.err}\n{ended.out}")
+        return ended.out
+
+    def end(
+        self,
+        *arguments: str,
+        cache: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+    ) -> Ended:
+        """Run a program to its end, whatever that is."""
         done = subprocess.run(
             self._command(arguments, cache),
             env=self._environment(environment),
-            cwd=self.directory,
+            cwd=directory or self.directory,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=240,
             check=False,
         )
-        if done.returncode != 0:
-            raise CommandFailed(f"{arguments}: exit code {done.returncode}\n{done.stderr}\n{done.stdout}")
-        return done.stdout
+        return Ended(done.returncode, done.stdout, done.stderr)
 
     @contextlib.contextmanager
     def running(
@@ -142,7 +162,8 @@ def wait_until(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", lo
     deadline = time.monotonic() + 30
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"{process.args!r} does not answer:\n{log.read_text(errors='replace')[-4000:]}")
+            said = log.read_text(errors="replace")[-4000:]
+            pytest.fail(f"{process.args!r} does not answer, exit code {process.poll()}:\n{said}")
         time.sleep(0.05)
 
 

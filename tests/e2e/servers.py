@@ -112,14 +112,17 @@ def cargohold(sandbox: Sandbox, directory: Path) -> Iterator[Registry]:
 
 
 @contextlib.contextmanager
-def docker_registry(sandbox: Sandbox, directory: Path) -> Iterator[Registry]:
-    """Run Debian's docker-registry, which shows whether a failure is the test's or the server's."""
+def docker_registry(
+    sandbox: Sandbox, directory: Path, port: int = REGISTRY_PORT, more: str = ""
+) -> Iterator[Registry]:
+    """Run Debian's docker-registry, which shows whether a failure is the test's or the server's.
+
+    `more` is YAML for its configuration.
+    """
     configuration = directory / "registry.yml"
-    configuration.write_text(
-        _DOCKER_REGISTRY_CONFIGURATION.format(data=directory / "data", port=REGISTRY_PORT)
-    )
+    configuration.write_text(_DOCKER_REGISTRY_CONFIGURATION.format(data=directory / "data", port=port) + more)
     command = [program("docker-registry"), "serve", str(configuration)]
-    registry = Registry(sandbox, REGISTRY_PORT, speaks_oci_1_1=False, log=directory / "log")
+    registry = Registry(sandbox, port, speaks_oci_1_1=False, log=directory / "log")
     with _serving(registry, command, {"OTEL_TRACES_EXPORTER": "none"}):
         yield registry
 
@@ -128,7 +131,7 @@ def docker_registry(sandbox: Sandbox, directory: Path) -> Iterator[Registry]:
 def _serving(registry: Registry, command: list[str], environment: Mapping[str, str]) -> Iterator[None]:
     def answers() -> bool:
         try:
-            return registry.request("GET", "/v2/").status == 200
+            return registry.request("GET", "/v2/").status in (200, 401)
         except OSError:
             return False
 

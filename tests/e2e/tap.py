@@ -1,4 +1,4 @@
-"""A relay that notes which requests pass, and can cut a connection in the middle of a body."""
+"""A relay that notes which requests pass, and can cut or hold a connection in the middle of a body."""
 
 import asyncio
 import contextlib
@@ -42,6 +42,7 @@ class Tap:
 
     _requests: list[Request] = field(default_factory=list)
     _cut_after: int | None = None
+    _hold_after: int | None = None
 
     def note(self, request: Request) -> None:
         """Remember a request."""
@@ -54,6 +55,17 @@ class Tap:
     def cut_one_connection(self, *, after: int) -> None:
         """Cut, once, the first connection that brings a client more than `after` bytes."""
         self._cut_after = after
+
+    def hold_one_connection(self, *, after: int) -> None:
+        """Keep back, once, what a connection brings a client behind so many bytes."""
+        self._hold_after = after
+
+    def holds(self, received: int) -> bool:
+        """Tell whether the time has come to hold a connection that has brought so many bytes."""
+        if self._hold_after is None or received <= self._hold_after:
+            return False
+        self._hold_after = None
+        return True
 
     def cuts(self, received: int) -> bool:
         """Tell whether the time has come to cut a connection that has brought so many bytes."""
@@ -156,6 +168,9 @@ async def _copy_responses(tap: Tap, reader: asyncio.StreamReader, writer: asynci
         while block := await reader.read(_BLOCK):
             received += len(block)
             if tap.cuts(received):
+                break
+            if tap.holds(received):
+                await reader.read()  # until the client has gone
                 break
             writer.write(block)
             await writer.drain()

@@ -49,13 +49,19 @@ def test_push_to_another_repository_mounts_layers(
 
 
 # skopeo, podman and buildah of Debian 12 give up; newer ones ask for a range too.
-@pytest.mark.parametrize("client", ["docker", "ctr"], indirect=True)
+@pytest.mark.parametrize("client", ["cargohold", "docker", "ctr"], indirect=True)
 def test_pull_goes_on_after_a_cut(
     client: Client, tapped: tuple[Tap, str], skopeo: Skopeo, repository: str, images: ImageCache
 ) -> None:
+    skopeo.push(images.layered().reference, f"{tapped[1]}/{repository}:v1")
+
+    pull_over_a_cut(client, tapped, repository, images)
+
+
+def pull_over_a_cut(client: Client, tapped: tuple[Tap, str], repository: str, images: ImageCache) -> None:
+    """Pull the layered image over a connection that breaks in its largest layer."""
     tap, host = tapped
     source = f"{host}/{repository}:v1"
-    skopeo.push(images.layered().reference, source)
     tap.forget()
     tap.cut_one_connection(after=2 << 20)
 
