@@ -23,25 +23,40 @@ class Filters:
     """All must accept an image, of those with the same key one."""
 
     by_key: dict[str, list[Accepts]]
+    patterns: tuple[str, ...]
     wants_dangling: bool
 
     @classmethod
     def parse(cls, texts: tuple[str, ...], store: Store, name: str | None = None) -> Self:
         """Read KEY=VALUE texts, and a name or pattern of `images NAME`. Raises UsageError."""
         by_key: dict[str, list[Accepts]] = {}
-        for text in texts if name is None else (*texts, f"reference={name}"):
+        patterns = [] if name is None else [name]
+        for text in texts:
             key, equals, value = text.partition("=")
+            if key == "reference" and equals:
+                patterns.append(value)
+                continue
             make = _FILTERS.get(key)
             if not equals or make is None:
-                raise click.UsageError(f"--filter: not {' or '.join(_FILTERS)} with a value: {text!r}")
+                keys = " or ".join([*_FILTERS, "reference"])
+                raise click.UsageError(f"--filter: not {keys} with a value: {text!r}")
             try:
                 by_key.setdefault(key, []).append(make(value, store))
             except ValueError as error:
                 raise click.UsageError(f"--filter {text}: {error}") from error
-        return cls(by_key, "dangling=true" in texts)
+        return cls(by_key, tuple(patterns), "dangling=true" in texts)
 
     def accepts(self, image: Image) -> bool:
+        if self.patterns and not self.names(image):
+            return False
         return all(any(accepts(image) for accepts in choices) for choices in self.by_key.values())
+
+    def names(self, image: Image) -> list[ImageReference]:
+        """Return those of an image's names that are asked for."""
+        names = [ImageReference.parse(name) for name in image.names]
+        return [
+            name for name in names if not self.patterns or any(_matches(name, each) for each in self.patterns)
+        ]
 
 
 def _dangling(value: str, _store: Store) -> Accepts:
@@ -58,10 +73,6 @@ def _label(value: str, _store: Store) -> Accepts:
         return key in labels and (not equals or labels[key] == wanted)
 
     return accepts
-
-
-def _reference(pattern: str, _store: Store) -> Accepts:
-    return lambda image: any(_matches(ImageReference.parse(name), pattern) for name in image.names)
 
 
 def _matches(name: ImageReference, pattern: str) -> bool:
@@ -120,7 +131,6 @@ def _timestamp(when: datetime) -> float:
 _FILTERS: dict[str, Callable[[str, Store], Accepts]] = {
     "dangling": _dangling,
     "label": _label,
-    "reference": _reference,
     "before": _before,
     "since": _since,
     "until": _until,

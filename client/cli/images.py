@@ -59,7 +59,7 @@ def images(
     shown = [image for image in accepted if image.names or not hides]
     fields = {column.field for column in _COLUMNS} if style.template else {*_SHOWN, *(["Digest"] * digests)}
     columns = [column for column in _COLUMNS if column.field in fields]
-    output.print_list(columns, [row for image in shown for row in rows(image)], style)
+    output.print_list(columns, [row for image in shown for row in rows(image, wanted.names(image))], style)
     for problem in problems:
         context.warn(problem.message)
     if len(shown) < len(accepted):
@@ -67,11 +67,8 @@ def images(
         print(f"{count} without a name {'is' if count == 1 else 'are'} hidden: show with -a", file=sys.stderr)
 
 
-def rows(image: "Image") -> list[dict[str, Any]]:
-    """Describe an image under each of its names."""
-    from storage.oci.names import ImageReference
-
-    names = [ImageReference.parse(name) for name in image.names]
+def rows(image: "Image", names: "list[ImageReference]") -> list[dict[str, Any]]:
+    """Describe an image under each of these names."""
     return [_row(image, name) for name in names] or [_row(image, None)]
 
 

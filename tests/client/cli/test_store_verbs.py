@@ -67,6 +67,14 @@ def test_images_filters(loaded: Cargohold, arguments: list[str], found: bool) ->
     assert bool(loaded.run("images", "-q", *arguments).lines) == found
 
 
+def test_images_lists_the_names_that_match_alone(loaded: Cargohold) -> None:
+    loaded.run("tag", NAME, "other:v2")
+
+    found = loaded.run("images", "--format", "{{.Repository}}:{{.Tag}}", "other").lines
+
+    assert found == ["other:v2"]
+
+
 @pytest.mark.parametrize("text", ["size=1", "dangling=maybe", "until=tomorrow", "label", "before=none"])
 def test_a_filter_that_is_none_is_misuse(loaded: Cargohold, text: str) -> None:
     ended = loaded.run("images", "--filter", text)
