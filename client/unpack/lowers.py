@@ -148,15 +148,15 @@ def _inherit(root: int, layers: Sequence[Path], path: bytes) -> None:
         os.close(found.directory)
 
 
-def _copy_directory(found: Found, target: int) -> None:
+def _copy_directory(found: Found, fd: int) -> None:
     try:
         source = os.open(found.name, _LIST, dir_fd=found.directory)
     except PermissionError:
         # Closed to us, who are not root; its extended attributes are too.
-        os.fchmod(target, stat.S_IMODE(found.status.st_mode))
-        os.utime(target, ns=(found.status.st_atime_ns, found.status.st_mtime_ns))
+        os.fchmod(fd, stat.S_IMODE(found.status.st_mode))
+        os.utime(fd, ns=(found.status.st_atime_ns, found.status.st_mtime_ns))
         return
     try:
-        _copy_attributes(source, target)
+        _copy_attributes(source, fd)
     finally:
         os.close(source)

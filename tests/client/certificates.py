@@ -25,11 +25,14 @@ class Authority:
         )  # fmt: skip
         return cls(directory)
 
-    def issue(self, name: str, alternatives: str = "IP:127.0.0.1,DNS:localhost") -> tuple[Path, Path]:
-        """Return certificate and key for a server or client."""
+    def issue(
+        self, name: str, alternatives: str = "IP:127.0.0.1,DNS:localhost", usage: str = ""
+    ) -> tuple[Path, Path]:
+        """Return certificate and key for a server or client; `usage` says for which alone."""
         certificate, key = self.directory / f"{name}.crt", self.directory / f"{name}.key"
         request, extensions = self.directory / f"{name}.csr", self.directory / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={alternatives}\n")
+        limited = f"extendedKeyUsage={usage}\n" if usage else ""
+        extensions.write_text(f"subjectAltName={alternatives}\n{limited}")
         _openssl("req", "-new", *_KEY, "-keyout", key, "-out", request, "-subj", f"/CN={name}")
         _openssl(
             "x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.directory / "ca.key",
