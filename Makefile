@@ -13,7 +13,7 @@ serve: $(INSTALLED)
 test: check
 	tests/e2e/install.sh
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not soak"
+	tests/run.sh
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --fail-under=90
 
