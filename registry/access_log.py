@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii as _quote
 from typing import TextIO
 
+from registry import metrics
+from registry.head import METHODS
+from storage.oci.errors import RegistryError
+
 _FLUSH_SECONDS = 0.1
 _MOST_LINES = 1000
 
@@ -64,6 +68,33 @@ class AccessLog:
             self._second = int(now)
             self._time = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
         return f"{self._time}.{int(now * 1000) % 1000:03d}Z"
+
+
+class Refusals:
+    """Tells what was refused before it was a request: no application ever heard of it."""
+
+    def __init__(self, access_log: AccessLog | None) -> None:
+        self._access_log = access_log
+
+    def report(self, error: RegistryError, client: str, method: bytes, target: bytes) -> None:
+        """Count and log a refusal; method and target are what was understood until then."""
+        is_known = method in METHODS
+        metrics.count_request("none", method.decode() if is_known else "other", error.status, 0.0)
+        if self._access_log is not None:
+            self._access_log.write(
+                method=method.decode("ascii", "backslashreplace"),
+                path=target.partition(b"?")[0].decode("ascii", "backslashreplace"),
+                status=error.status,
+                size=0,
+                seconds=0.0,
+                client=client,
+                agent="",
+                user="",
+            )
+
+    def flush(self) -> None:
+        if self._access_log is not None:
+            self._access_log.flush()
 
 
 def client_address(scope: Mapping[str, object]) -> str:

@@ -36,9 +36,28 @@ _RECEIVED = Counter("cargohold_blob_bytes_received_total", "Bytes of blobs ackno
 CONNECTIONS = Gauge(
     "cargohold_connections", "Open client connections.", registry=_OWN, multiprocess_mode="livesum"
 )
+HANDSHAKES_FAILED = Counter(
+    "cargohold_tls_handshakes_failed_total",
+    "Connections that ended before TLS was set up: too many, too slow, not TLS, or refused by it.",
+    ["reason"],
+    registry=_OWN,
+)
+CERTIFICATE_EXPIRES = Gauge(
+    "cargohold_tls_certificate_expires_seconds",
+    "When the certificate ends, in seconds since 1970; 0 without TLS.",
+    registry=_OWN,
+    multiprocess_mode="mostrecent",
+)
 COLLECTED = Counter("cargohold_collected_total", "Things the collector removed.", ["kind"], registry=_OWN)
 FREE_BYTES = Gauge(
     "cargohold_free_bytes", "Free bytes of the blob store.", registry=_OWN, multiprocess_mode="mostrecent"
+)
+
+ISSUER_KEYS_BROKEN = Gauge(
+    "cargohold_issuer_keys_broken",
+    "1 while the token issuer's files cannot be used and older keys count.",
+    registry=_OWN,
+    multiprocess_mode="livemax",
 )
 
 

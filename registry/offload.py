@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from storage.database import Busy, Database, Unit
+from storage.oci.errors import Unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,6 +27,35 @@ async def finish(future: asyncio.Future[T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([future])
         raise
+
+
+class BoundedThreads:
+    """A few threads for one costly kind of work, and a limit on how much of it may wait for them."""
+
+    def __init__(self, threads: int, most_waiting: int, what: str) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=what)
+        self._free = asyncio.Semaphore(threads)
+        self._most = threads + most_waiting
+        self._accepted = 0
+        self._what = what
+
+    async def run(self, work: Callable[[], T], admit: Callable[[], None] = lambda: None) -> T:
+        """Run blocking work on one of the threads; `admit` may still refuse it when its turn comes.
+
+        Raises Unavailable when too much waits already, and what `admit` raises.
+        """
+        if self._accepted >= self._most:
+            raise Unavailable(f"too many {self._what} at once, try again", retry_after_seconds=2)
+        self._accepted += 1
+        try:
+            async with self._free:
+                admit()
+                return await finish(asyncio.get_running_loop().run_in_executor(self._threads, work))
+        finally:
+            self._accepted -= 1
+
+    def close(self) -> None:
+        self._threads.shutdown()
 
 
 class Offload:

@@ -7,6 +7,7 @@ socket itself.
 """
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
@@ -14,17 +15,18 @@ from typing import Any, cast
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from registry.access_log import Refusals
 from registry.cycle import Cycle
 from registry.gate import Gate
 from registry.head import SINGLE, WATCHED, body_length, check_head
-from registry.refusal import refusal
+from registry.refusal import on_the_wire, refusal
+from registry.tls import extension
 from storage.oci.errors import (
     HeadersTooLarge,
     RegistryError,
     RequestInvalid,
     Unavailable,
     UriTooLong,
-    render,
 )
 
 _TARGET_LIMIT = 8 * 1024
@@ -41,10 +43,22 @@ class RegistryProtocol(HttpToolsProtocol):
 
     write_buffer = _WRITE_BUFFER
 
-    def __init__(self, *args: Any, gate: Gate, threads: ThreadPoolExecutor, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        *,
+        gate: Gate,
+        threads: ThreadPoolExecutor,
+        refusals: Refusals,
+        arrived: Callable[[], None] | None = None,
+        **uvicorn: Any,
+    ) -> None:
+        super().__init__(**uvicorn)
+        self._arrived = arrived
         self.gate = gate
         self.threads = threads
+        self.url = b""
+        self._refusals = refusals
+        self._tls: dict[str, Any] | None = None
         self.waiting: asyncio.Future[None] | None = None
         # The request whose answer is next; `cycle` is the latest, and those between wait in the pipeline.
         self._running: Cycle | None = None
@@ -66,6 +80,10 @@ class RegistryProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=_WRITE_BUFFER)
         self._since = self.loop.time()
+        if (tls := transport.get_extra_info("ssl_object")) is not None:
+            self._tls = extension(tls)
+        if self._arrived is not None:
+            self._arrived()
         if not self.gate.enter(self, self._client()):
             self._refuse(Unavailable("too many connections", retry_after_seconds=5))
 
@@ -100,12 +118,14 @@ class RegistryProtocol(HttpToolsProtocol):
             # It is this request's own body that is broken: its handler hears that nothing more comes.
             running.disconnected = True
             running.message_event.set()
-        body = render(error)
-        head = [f"HTTP/1.1 {error.status} Refused", "content-type: application/json"]
-        head += [f"{name.lower()}: {value}" for name, value in error.headers.items()]
-        head += [f"content-length: {len(body)}", "connection: close", "", ""]
-        self.transport.write("\r\n".join(head).encode("latin-1") + body)
+        else:
+            self._report(error)
+        self.transport.write(on_the_wire(error, self.server_state.default_headers))
         self._linger()
+
+    def _report(self, error: RegistryError) -> None:
+        method = self.parser.get_method() if self.url else b"-"
+        self._refusals.report(error, self._client(), method, self.url)
 
     def _linger(self) -> None:
         """Close so that the answer arrives: a reset for unread bytes would take it away from the client."""
@@ -129,7 +149,7 @@ class RegistryProtocol(HttpToolsProtocol):
         if self._held is not None:
             self._held += data
             return
-        if data[0] == _TLS_HANDSHAKE and self._current() is None and self.scheme == "http":
+        if data[0] == _TLS_HANDSHAKE and self._current() is None and self._tls is None:
             # docker and podman try TLS first; a server that waits for a line would hang them.
             self._refuse(RequestInvalid("this port speaks plain HTTP"))
             return
@@ -240,10 +260,12 @@ class RegistryProtocol(HttpToolsProtocol):
         is_free = before is None or before.response_complete
         extensions: dict[str, Any] = {}
         self.scope["extensions"] = extensions
-        if self.scheme == "http":
+        if self._tls is not None:
+            extensions["tls"] = self._tls
+        else:
             extensions["http.response.zerocopysend"] = {}
         self._body_bytes = 0
-        if length != 0 and is_free and self._splits and self.scheme == "http":
+        if length != 0 and is_free and self._splits and self._tls is None:
             self._held = bytearray()
             self.flow.pause_reading()
             extensions["cargohold.body"] = {"take": cycle.take}
@@ -255,13 +277,18 @@ class RegistryProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         if self.gate.running >= self.gate.limits.max_requests:
-            app = _overloaded
+            app = self._overloaded
         self.gate.running += 1
         cycle.runs = True
         self._running = cycle
         task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(partial(self._task_done, cycle))
         self.tasks.add(task)
+
+    async def _overloaded(self, scope: Any, receive: Any, send: Any) -> None:
+        error = Unavailable("the registry is overloaded", retry_after_seconds=1)
+        self._refusals.report(error, self._client(), scope["method"].encode(), scope["raw_path"])
+        await refusal(error)(scope, receive, send)
 
     def _task_done(self, cycle: Cycle, task: "asyncio.Task[None]") -> None:
         self.ended(cycle)
@@ -279,6 +306,7 @@ class RegistryProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_head = True
+        self.url = b""  # of the next request, once there is one
         super().on_message_complete()
 
     # Bodies
@@ -363,7 +391,3 @@ class RegistryProtocol(HttpToolsProtocol):
 
     def _reads_body(self, cycle: Any) -> bool:
         return bool(cycle.more_body and self._held is None and not self.flow.read_paused)
-
-
-async def _overloaded(scope: Any, receive: Any, send: Any) -> None:
-    await refusal(Unavailable("the registry is overloaded", retry_after_seconds=1))(scope, receive, send)

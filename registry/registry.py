@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from registry.metadata import blobs, manifests, repositories, tags
+from registry.metadata import blobs, immutable, manifests, repositories, tags
 from registry.metadata.blobs import StoredBlob
 from registry.metadata.manifests import Push, Referrer, StoredManifest
 from registry.offload import Offload
@@ -23,6 +23,8 @@ from storage.oci.errors import (
 from storage.oci.names import Reference, RepositoryName, Tag
 
 log = logging.getLogger(__name__)
+
+_CATALOG_BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +57,31 @@ class Registry:
             return found.body
         return await self._offload.read(lambda db: manifests.body(db, found.digest))
 
-    async def put_manifest(self, push: Push) -> None:
-        """Store a manifest and move its tags. Raises what metadata.manifests.put does."""
+    async def put_manifest(self, push: Push) -> dict[str, str | None]:
+        """Store a manifest and move its tags; return what each named before.
+
+        Raises what metadata.manifests.put does.
+        """
         self._space.check(push.manifest.size)
-        await self._offload.transaction(partial(manifests.put, push=push, sparse=self._settings.sparse_index))
+        sparse, limits = self._settings.sparse_index, self._settings.limits
+        return await self._offload.transaction(
+            partial(manifests.put, push=push, sparse=sparse, limits=limits)
+        )
 
     async def delete_manifest(self, name: RepositoryName, reference: Reference, principal: str) -> None:
         """Delete a tag, or a manifest with every tag that names it.
 
-        Raises ManifestUnknown, and ReferenceConflict while an index of the repository lists the manifest.
+        Raises ManifestUnknown, ReferenceConflict while an index of the repository lists the manifest, and
+        Denied when a tag that would go is immutable.
         """
-        lease = self._settings.lease_seconds
+        lease, protected = self._settings.lease_seconds, self._settings.limits.immutable
 
         def unit(db: Connection) -> bool:
             repository = repositories.find(db, name)
             if repository is None:
                 return False
+            going = tags.named(db, repository, reference)
+            immutable.refuse_change(db, name, going, protected)
             if isinstance(reference, Tag):
                 return tags.remove(db, name, repository, reference, principal)
             _refuse_held(manifests.holders(db, repository, reference), reference)
@@ -139,14 +150,20 @@ class Registry:
         return _page(await self._offload.read(unit), limit)
 
     async def catalog(self, last: str, limit: int, readable: Callable[[RepositoryName], bool]) -> Page:
-        """List repositories behind `last` that hold a manifest and are readable."""
-        found: list[str] = []
-        while len(found) <= limit:
-            batch = await self._offload.read(partial(repositories.catalog, last=last, limit=limit + 1))
-            found += [name for name in batch if readable(RepositoryName(name))]
-            if len(batch) <= limit:
-                break
-            last = batch[-1]
+        """List repositories behind `last` that hold a manifest and are `readable`, which a thread asks."""
+        # Of many repositories few may be readable: a small page is no reason to look at few at a time.
+        size = max(limit + 1, _CATALOG_BATCH)
+
+        def unit(db: Connection) -> tuple[list[str], str | None]:
+            batch = repositories.catalog(db, last, size)
+            shown = [name for name in batch if readable(RepositoryName(name))]
+            return shown, batch[-1] if len(batch) == size else None
+
+        found, more = await self._offload.read(unit)
+        while len(found) <= limit and more is not None:
+            last = more
+            shown, more = await self._offload.read(unit)
+            found += shown
         return _page(found, limit)
 
     async def referrers(

@@ -24,11 +24,16 @@ class Resource(Enum):
     UPLOAD = "upload"
     TAGS = "tags"
     REFERRERS = "referrers"
+    TOKEN = "token"  # noqa: S105  the name of a path
+    JWKS = "jwks"
+    CERTIFICATES = "certificates"
+    ADMIN = "admin"
+    OPENAPI = "openapi"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A resource of a repository (None for the two that have none); `tail` is the last segment, unparsed."""
+    """A resource of a repository (None for those that have none); `tail` is the last segment, unparsed."""
 
     resource: Resource
     name: RepositoryName | None = None
@@ -37,13 +42,29 @@ class Route:
 
 _BASE = Route(Resource.BASE)
 _CATALOG = Route(Resource.CATALOG)
-_FIXED = {b"/v2/": _BASE, b"/v2": _BASE, b"/v2/_catalog": _CATALOG}
+_JWKS = Route(Resource.JWKS)
+_OUTSIDE = {
+    b"/token": Route(Resource.TOKEN),
+    b"/token/jwks": _JWKS,
+    b"/.well-known/jwks.json": _JWKS,
+    b"/token/certificates": Route(Resource.CERTIFICATES),
+    b"/api/v1/openapi.json": Route(Resource.OPENAPI),
+}
+_FIXED = {b"/v2/": _BASE, b"/v2": _BASE, b"/v2/_catalog": _CATALOG, **_OUTSIDE}
+
+# What follows is for registry/endpoints/admin/ to match.
+_ADMIN = b"/api/v1/"
 
 # The name takes all it can, so `manifests` or `blobs` inside a name are resolved from the right.
 _CONTENT = re.compile(r"/v2/(.+)/(manifests|referrers|blobs)/([^/]+)").fullmatch
 _UPLOAD = re.compile(r"/v2/(.+)/blobs/uploads(?:/([^/]*))?").fullmatch
 _TAGS = re.compile(r"/v2/(.+)/tags/list").fullmatch
 _RESOURCES = {"manifests": Resource.MANIFEST, "referrers": Resource.REFERRERS, "blobs": Resource.BLOB}
+
+
+def is_api(raw_path: bytes) -> bool:
+    """Say whether `match` is the one to ask; other paths are the operators'."""
+    return raw_path.startswith((b"/v2", _ADMIN)) or raw_path in _OUTSIDE
 
 
 @lru_cache(maxsize=1024)
@@ -60,6 +81,8 @@ def match(raw_path: bytes) -> Route:
         path = raw_path.decode("ascii")
     except UnicodeDecodeError:
         raise RequestInvalid("the path has bytes that are not ASCII") from None
+    if raw_path.startswith(_ADMIN):
+        return Route(Resource.ADMIN, tail=path[len(_ADMIN) - 1 :])
     return _match_upload(path) or _match_content(path) or _match_tags(path) or _unknown()
 
 

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from registry.app import MIGRATIONS
+from registry.audit import open_audit
+from registry.auth.build import file_problems
 from registry.settings import Settings
+from registry.tls import Certificates, CertificateUnusable, Files
 from storage import database
 from storage.oci.errors import RegistryError
 
@@ -25,7 +28,19 @@ def problems(settings: Settings) -> list[str]:
 
     Little room is a warning in the log and no problem: pulls and deletes need none (OPS-09).
     """
-    return [*_disk(settings), *_clock(), *_sqlite(settings)] or [*_schema(settings)]
+    found = [*_disk(settings), *_clock(), *_sqlite(settings), *_audit(settings), *file_problems(settings)]
+    return found or [*_schema(settings)]
+
+
+def certificate_problems(settings: Settings) -> list[str]:
+    """Return what is wrong with the files of TLS."""
+    files = Files.of(settings)
+    try:
+        if files is not None:
+            Certificates(files)
+    except CertificateUnusable as error:
+        return [f"cannot speak TLS with {error}"]
+    return []
 
 
 def _disk(settings: Settings) -> Iterator[str]:
@@ -79,6 +94,13 @@ def _sqlite(settings: Settings) -> Iterator[str]:
             f"SQLite {'.'.join(map(str, found))} may corrupt the database when several processes write; "
             f"{need} does not: install pysqlite3, or run one worker"
         )
+
+
+def _audit(settings: Settings) -> Iterator[str]:
+    try:
+        open_audit(settings.audit_log).close()
+    except OSError as error:
+        yield f"cannot write the audit log {settings.audit_log}: {error.strerror}"
 
 
 def _schema(settings: Settings) -> Iterator[str]:

@@ -4,6 +4,7 @@ One worker is one process. Several share the listening sockets, which their pare
 anew when one dies, hands signals on, and is not needed for the workers to serve.
 """
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -15,7 +16,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from multiprocessing import connection, get_context
@@ -26,11 +27,15 @@ from typing import Any, cast
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.server import ServerState
 
+from registry.access_log import AccessLog, Refusals
 from registry.gate import Gate, Limits
+from registry.handshake import Handshake
 from registry.logs import configure
 from registry.protocol import RegistryProtocol
 from registry.settings import Settings, Source
+from registry.tls import Certificates, CertificateUnusable, Files
 
 log = logging.getLogger(__name__)
 
@@ -39,33 +44,80 @@ _BACKLOG = 2048
 _RESTART_SECONDS = 1.0
 
 
-def create(settings: Settings, app: ASGIApp | None = None) -> uvicorn.Server:
+class Worker(uvicorn.Server):
+    """One worker's server, with what a SIGHUP looks at anew."""
+
+    def __init__(self, config: uvicorn.Config, certificates: Certificates | None, refusals: Refusals) -> None:
+        super().__init__(config)
+        self._certificates = certificates
+        self._refusals = refusals
+
+    def look_at_certificates(self) -> None:
+        """Read changed certificate files now, and not only with the next handshake."""
+        if self._certificates is not None:
+            self._certificates.context()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._refusals.flush()
+
+
+def create(settings: Settings, app: ASGIApp | None = None) -> Worker:
     """Build one worker's server; `run(sockets=[...])` serves until `should_exit`.
 
-    Raises what registry.app.create_app raises, before anything listens.
+    Raises what registry.app.create_app raises, and CertificateUnusable, before anything listens.
     """
+    files = Files.of(settings)
+    certificates = Certificates(files) if files else None
     if app is None:
         from registry.app import create_app
 
         app = create_app(settings)
     if settings.trusted_proxies:
         app = cast("ASGIApp", ProxyHeadersMiddleware(cast("Any", app), list(settings.trusted_proxies)))
-    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bodies")
-    protocol = partial(RegistryProtocol, gate=Gate(_limits(settings)), threads=threads)
+    return _build(settings, app, certificates)
+
+
+def _build(settings: Settings, app: ASGIApp, certificates: Certificates | None) -> Worker:
+    refusals = Refusals(AccessLog() if settings.access_log else None)
     config = uvicorn.Config(
         cast("Any", app),
-        http=cast("Any", protocol),
+        http=cast("Any", _protocol(settings, certificates, refusals)),
         ws="none",
         interface="asgi3",
         lifespan="on",
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        headers=_headers(settings) if certificates else [],
         log_config=None,
         log_level="warning",  # its events of a start say less than our one line
         timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
     )
-    return uvicorn.Server(config)
+    return Worker(config, certificates, refusals)
+
+
+def _protocol(
+    settings: Settings, certificates: Certificates | None, refusals: Refusals
+) -> Callable[..., asyncio.Protocol]:
+    """Return what uvicorn calls for each connection."""
+    gate = Gate(_limits(settings))
+    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bodies")
+    speak = partial(RegistryProtocol, gate=gate, threads=threads, refusals=refusals)
+    if certificates is None:
+        return speak
+
+    def shake_hands(server_state: ServerState, **more: Any) -> asyncio.Protocol:
+        return Handshake(gate, certificates, server_state, partial(speak, server_state=server_state, **more))
+
+    return shake_hands
+
+
+def _headers(settings: Settings) -> list[tuple[str, str]]:
+    # A certificate of our own making is tried out on machines that have other services: nothing to remember.
+    if not settings.hsts_seconds or settings.tls_self_signed:
+        return []
+    return [("strict-transport-security", f"max-age={settings.hsts_seconds}")]
 
 
 def _limits(settings: Settings) -> Limits:
@@ -82,21 +134,36 @@ def _limits(settings: Settings) -> Limits:
 
 def serve(settings: Settings, source: Source) -> int:
     """Run the registry until SIGTERM or SIGINT; return the exit code. SIGHUP reads `source` again."""
-    try:
-        listener = _listen(settings)
-    except OSError as error:
-        log.error("cannot listen", extra={"address": _address(settings), "reason": error.strerror})
-        return 1
-    with listener, _metrics_directory(settings), _operations(settings):
+    with contextlib.ExitStack() as stack:
+        listener = _open(stack, _address(settings), partial(_listen, settings))
+        operations = None
+        if listener is not None and settings.metrics_listen is not None:
+            address = settings.metrics_listen
+            operations = _open(stack, address, partial(_listen_on, *_host_and_port(address)))
+        if listener is None or (settings.metrics_listen is not None and operations is None):
+            return 1
+        stack.enter_context(_metrics_directory(settings))
+        stack.enter_context(_operations(settings, operations))
         # A person reads this line, and tests wait for it; the socket listens already.
         log.info("cargohold listening on %s", _url(settings, listener))
-        if settings.workers == 1:
-            server = create(settings)
-            _reload_on_hangup(settings, source)
-            _tune()
-            server.run(sockets=[listener])
-            return 0 if server.started else 1
-        return _Supervisor(settings, source, listener).run()
+        if settings.workers > 1:
+            return _Supervisor(settings, source, listener).run()
+        server = create(settings)
+        _reload_on_hangup(settings, source, server)
+        _tune()
+        server.run(sockets=[listener])
+        return 0 if server.started else 1
+
+
+def _open(
+    stack: contextlib.ExitStack, address: str, listen: Callable[[], socket.socket]
+) -> socket.socket | None:
+    """Open a listener; None, and an event in the log, when it cannot be had."""
+    try:
+        return stack.enter_context(listen())
+    except OSError as error:
+        log.error("cannot listen", extra={"address": address, "reason": error.strerror})
+        return None
 
 
 def _listen(settings: Settings) -> socket.socket:
@@ -116,6 +183,11 @@ def _listen_on(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=_BACKLOG)
 
 
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def _address(settings: Settings) -> str:
     return str(settings.unix_socket) if settings.unix_socket else f"{settings.host}:{settings.port}"
 
@@ -124,7 +196,7 @@ def _url(settings: Settings, listener: socket.socket) -> str:
     if settings.unix_socket is not None:
         return f"unix:{settings.unix_socket}"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"http://{host}:{listener.getsockname()[1]}{settings.path_prefix}"
+    return f"{'https' if settings.speaks_tls else 'http'}://{host}:{listener.getsockname()[1]}{settings.path_prefix}"
 
 
 @contextlib.contextmanager
@@ -156,23 +228,21 @@ def _remove_dead(place: Path) -> None:
 
 
 @contextlib.contextmanager
-def _operations(settings: Settings) -> Iterator[None]:
+def _operations(settings: Settings, listener: socket.socket | None) -> Iterator[None]:
     """Serve health and metrics on the second listener, in a thread of this process."""
-    if settings.metrics_listen is None:
+    if listener is None:
         yield
         return
     from registry.app import create_operations_app
 
-    host, _, port = settings.metrics_listen.rpartition(":")
-    server = create(settings, create_operations_app(settings))
-    with _listen_on(host.strip("[]"), int(port)) as listener:
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="operations")
-        thread.start()
-        try:
-            yield
-        finally:
-            server.should_exit = True
-            thread.join()
+    server = _build(settings, create_operations_app(settings), certificates=None)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="operations")
+    thread.start()
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 class _Supervisor:
@@ -242,16 +312,21 @@ def _work(
 ) -> None:
     """Be a worker: serve until SIGTERM, or until the parent is gone."""
     configure(settings.log_level)
-    _reload_on_hangup(settings, source)
+    try:
+        server = create(settings)
+    except CertificateUnusable as error:  # changed since the first worker began
+        log.error("cannot speak TLS", extra={"reason": str(error)})
+        sys.exit(1)
+    _reload_on_hangup(settings, source, server)
     # A SIGHUP that came before the line above was ignored; what it meant is read here.
-    _reload(settings, source)
-    server = create(settings)
+    _reload(settings, source, server)
     _tune()
     threading.Thread(target=_exit_with, args=(parent, server), daemon=True).start()
     server.run(sockets=[listener])
 
 
-def _reload(settings: Settings, source: Source) -> None:
+def _reload(settings: Settings, source: Source, server: Worker) -> None:
+    server.look_at_certificates()
     try:
         taken, left = settings.adopt(source.load())
     except (ValueError, OSError) as error:
@@ -261,8 +336,8 @@ def _reload(settings: Settings, source: Source) -> None:
     log.info("settings read again", extra={"changed": taken, "need_a_restart": left})
 
 
-def _reload_on_hangup(settings: Settings, source: Source) -> None:
-    signal.signal(signal.SIGHUP, lambda *_: _reload(settings, source))
+def _reload_on_hangup(settings: Settings, source: Source, server: Worker) -> None:
+    signal.signal(signal.SIGHUP, lambda *_: _reload(settings, source, server))
 
 
 def _tune() -> None:

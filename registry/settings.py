@@ -5,7 +5,8 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import (
@@ -14,6 +15,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 from pydantic_settings.exceptions import SettingsError
+
+from registry.auth.configured import ImmutableEntry, PolicyEntry, QuotaEntry
+from registry.metadata.limits import Limits
 
 MIB = 1024 * 1024
 DAY = 24 * 60 * 60.0
@@ -32,11 +36,18 @@ RELOADABLE = frozenset(
         "stray_seconds",
         "upload_seconds",
         "log_level",
+        "policy",
+        "anonymous_pull",
+        "immutable",
+        "quota",
     }
 )
 
 
 _is_prefix = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+").fullmatch
+_is_http_url = re.compile(
+    r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?(?:(?:/[A-Za-z0-9._~%-]+)*)"
+).fullmatch
 
 
 class SettingsUnreadable(ValueError):
@@ -69,12 +80,92 @@ class Settings(BaseSettings):
         default=(),
         description="addresses or networks whose X-Forwarded-For names the client in logs and limits",
     )
+    allow_plain_http: bool = Field(
+        default=False, description="speak plain HTTP beyond loopback, as behind a proxy that speaks TLS"
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file of the certificate and its chain: speak TLS"
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file of the certificate's private key")
+    tls_self_signed: bool = Field(
+        default=False, description="speak TLS with a certificate made in the data directory, for a first try"
+    )
+    tls_client_ca: Path | None = Field(
+        default=None, description="PEM file of the authority whose client certificates are believed"
+    )
+    tls_client_required: bool = Field(
+        default=False, description="refuse a connection without a client certificate"
+    )
+    hsts_seconds: NonNegativeInt = Field(
+        default=31_536_000, description="how long browsers remember to come over TLS; 0: not told"
+    )
     metrics_listen: str | None = Field(
         default=None,
         description="HOST:PORT of a second listener for /metrics and health; else they share the first",
     )
     allow_anonymous_push: bool = Field(
         default=False, description="let anyone who reaches a non-loopback address push and delete"
+    )
+
+    auth: Literal["open", "local", "external"] = Field(
+        default="open",
+        description="open: everybody may do everything; local: users and rules of this registry; "
+        "external: tokens of another issuer",
+    )
+    external_url: str = Field(
+        default="",
+        description="URL under which clients reach the registry, as in https://registry.example; "
+        "by default the loopback address it listens on",
+    )
+    service: str = Field(
+        default="", description="what tokens are made for; by default the host of external_url"
+    )
+    token_seconds: Annotated[int, Field(ge=60, le=3600)] = Field(
+        default=300, description="how long an access token is good"
+    )
+    refresh_seconds: PositiveFloat = Field(
+        default=90 * DAY, description="a login that was not used for so long ends"
+    )
+    token_algorithm: Literal["ES256", "EdDSA"] = Field(
+        default="ES256", description="how access tokens are signed: ES256, or EdDSA"
+    )
+    token_kid: Literal["thumbprint", "libtrust"] = Field(
+        default="thumbprint",
+        description="how tokens name their key: thumbprint, or libtrust for distribution before 3",
+    )
+    htpasswd: Path | None = Field(
+        default=None,
+        description="auth local: file of more users, as htpasswd -B writes it, followed as it changes",
+    )
+    oidc_providers: Path | None = Field(
+        default=None, description="auth local: TOML file of the CI systems whose ID tokens are taken"
+    )
+    client_names: Path | None = Field(
+        default=None, description="auth local: TOML file of whom client certificates mean"
+    )
+    issuer_realm: str = Field(default="", description="auth external: URL of the issuer's token endpoint")
+    issuer_name: str = Field(default="", description="auth external: iss of its tokens")
+    issuer_jwks: Path | None = Field(
+        default=None, description="auth external: JWKS file of its keys, read again when it changes"
+    )
+    issuer_certificates: Path | None = Field(
+        default=None, description="auth external: PEM bundle of its certificates, read again when it changes"
+    )
+    issuer_x5c: bool = Field(
+        default=False, description="take tokens whose x5c chain leads to issuer_certificates"
+    )
+    issuer_token_seconds: PositiveInt = Field(
+        default=3600, description="tokens of an external issuer that live longer are refused"
+    )
+    anonymous_pull: bool = Field(default=False, description="let everybody pull everything")
+    policy: tuple[PolicyEntry, ...] = Field(
+        default=(), description="rules that allow; each has who, repository and allow"
+    )
+    immutable: tuple[ImmutableEntry, ...] = Field(
+        default=(), description="tags that never move; each has repository and tags"
+    )
+    quota: tuple[QuotaEntry, ...] = Field(
+        default=(), description="what one repository may hold; each has repository, and bytes or tags"
     )
 
     delete_enabled: bool = Field(default=True, description="allow DELETE of tags, manifests and blobs")
@@ -131,6 +222,10 @@ class Settings(BaseSettings):
         default="info", pattern="^(debug|info|warning|error)$", description="debug, info, warning, error"
     )
     access_log: bool = Field(default=True, description="one JSON line a request on stdout")
+    audit_log: str = Field(
+        default="stdout",
+        description="who changed or was refused what: stdout, off or a file that grows and may be rotated",
+    )
 
     @classmethod
     def load(cls, config: Path | None, flags: dict[str, Any]) -> Self:
@@ -168,12 +263,76 @@ class Settings(BaseSettings):
             raise ValueError("metrics_listen is HOST:PORT, as in 127.0.0.1:9090")
         for proxy in self.trusted_proxies:
             ipaddress.ip_network(proxy, strict=False)  # its ValueError says what is wrong
-        if not (self.unix_socket or is_loopback(self.host) or self.allow_anonymous_push or self.read_only):
+        self._check_tls()
+        self._check_auth()
+        is_open = self.auth == "open" and not (self.allow_anonymous_push or self.read_only)
+        if is_open and not (self.unix_socket or is_loopback(self.host)):
             raise ValueError(
                 f"{self.host} can be reached from other machines and anyone there could push: "
-                "listen on 127.0.0.1, or say --allow-anonymous-push or --read-only"
+                "listen on 127.0.0.1, set auth = local, or say --allow-anonymous-push or --read-only"
+            )
+        if not (self.unix_socket or is_loopback(self.host) or self.speaks_tls or self.allow_plain_http):
+            raise ValueError(
+                f"{self.host} can be reached from other machines, and plain HTTP shows them every password: "
+                "give tls_certificate and tls_key, or say --tls-self-signed or --allow-plain-http"
             )
         return self
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Say whether the listener speaks TLS."""
+        return self.tls_self_signed or self.tls_certificate is not None
+
+    def _check_tls(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key are given together")
+        if self.tls_self_signed and self.tls_certificate:
+            raise ValueError("tls_self_signed is for when there is no tls_certificate")
+        if self.tls_client_ca and not self.speaks_tls:
+            raise ValueError("tls_client_ca needs a listener that speaks TLS")
+        if self.tls_client_required and self.tls_client_ca is None:
+            raise ValueError("tls_client_required needs tls_client_ca, to know whose certificates count")
+        if self.unix_socket and self.speaks_tls:
+            raise ValueError("a unix_socket speaks plain HTTP: its peer is on this machine")
+
+    def _check_auth(self) -> None:
+        if self.external_url and not _is_http_url(self.external_url):
+            raise ValueError("external_url is http(s)://HOST[:PORT][/PATH] without a slash at the end")
+        if self.auth != "local" and (self.policy or self.anonymous_pull):
+            raise ValueError("policy and anonymous_pull need auth = local: else nobody asks the rules")
+        if self.auth == "local" and not self.public_url:
+            raise ValueError("auth = local needs external_url, as in https://registry.example")
+        if self.auth != "external":
+            return
+        if not _is_http_url(self.issuer_realm):
+            raise ValueError("auth = external needs issuer_realm, the URL of the issuer's token endpoint")
+        if not (self.issuer_name and self.public_service):
+            raise ValueError("auth = external needs issuer_name and service")
+        if self.issuer_x5c and not self.issuer_certificates:
+            raise ValueError("issuer_x5c needs issuer_certificates to lead to")
+        if not (self.issuer_jwks or self.issuer_certificates):
+            raise ValueError("auth = external needs issuer_jwks or issuer_certificates")
+
+    @property
+    def limits(self) -> Limits:
+        """Return what is limited here; the database may limit more."""
+        return Limits(
+            tuple(entry.pattern() for entry in self.immutable), tuple(entry.quota() for entry in self.quota)
+        )
+
+    @property
+    def public_url(self) -> str:
+        """Where clients reach the registry; empty when nothing says so. Never from a request (AUTH-28)."""
+        if self.external_url or self.unix_socket or self.port == 0 or not is_loopback(self.host):
+            return self.external_url
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        scheme = "https" if self.speaks_tls else "http"
+        return f"{scheme}://{host}:{self.port}{self.path_prefix}"
+
+    @property
+    def public_service(self) -> str:
+        """What tokens are made for, their `aud`."""
+        return self.service or urlsplit(self.public_url).netloc
 
 
 @dataclass(frozen=True, slots=True)

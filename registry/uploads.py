@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from registry.body import BodyCut
-from registry.metadata import blobs, uploads
+from registry.metadata import blobs, quotas, uploads
 from registry.metadata.blobs import NewBlob
 from registry.metadata.uploads import Upload
 from registry.offload import Offload
+from registry.reservation import Reservation
 from registry.settings import Settings
 from registry.space import FreeSpace
 from storage.blobs import Appended, BlobStore, BlobWriter, Location, UploadId
@@ -38,6 +39,7 @@ class _Claimed:
 
     row: Upload
     writer: BlobWriter
+    room: Reservation
     stack: ExitStack
 
     def close(self) -> None:
@@ -77,11 +79,12 @@ class Uploads:
         """Append what `feed` writes at offset `start` (None: wherever the session is).
 
         `size` is how many bytes are known to come. Raises BlobUploadUnknown, RangeInvalid for another
-        offset or while someone else writes, InsufficientStorage, and BodyCut when the client left; the
-        bytes that came before it left are kept and acknowledged, those of any other error are dropped.
+        offset or while someone else writes, InsufficientStorage, Denied above the repository's quota, and
+        BodyCut when the client left; the bytes that came before it left are kept and acknowledged, those of
+        any other error are dropped.
         """
         self._space.check(size)
-        async with self._writing(session, start) as claimed:
+        async with self._writing(session, start, size) as claimed:
             await self._feed(claimed, feed)
             return await self._offload.blobs(self._acknowledge, claimed)
 
@@ -94,7 +97,7 @@ class Uploads:
         """
         if feed is not None:
             self._space.check(size)
-        async with self._writing(session, start) as claimed:
+        async with self._writing(session, start, size) as claimed:
             if feed is not None:
                 await self._feed(claimed, feed)
             await self._offload.blobs(self._commit, claimed, session, digest)
@@ -102,13 +105,17 @@ class Uploads:
     async def mount(
         self, name: RepositoryName, digest: Digest, sources: list[RepositoryName]
     ) -> RepositoryName | None:
-        """Link a blob that one of `sources` can read; return which, or None when none can."""
+        """Link a blob that one of `sources` can read; return which, or None when none can.
+
+        Raises Denied above the repository's quota.
+        """
 
         def unit(db: Connection) -> RepositoryName | None:
-            for source in sources:
-                if blobs.mount(db, name, digest, source, self._settings.lease_seconds):
-                    return source
-            return None
+            with quotas.bounded(db, name, self._settings.limits.quotas):
+                for source in sources:
+                    if blobs.mount(db, name, digest, source, self._settings.lease_seconds):
+                        return source
+                return None
 
         return await self._offload.transaction(unit)
 
@@ -118,18 +125,21 @@ class Uploads:
         return [RepositoryName(name) for name in names]
 
     @asynccontextmanager
-    async def _claimed(self, session: Session) -> AsyncIterator[_Claimed]:
-        """Be a session's only writer. Raises BlobUploadUnknown, RangeInvalid while there is another."""
-        claimed = await self._offload.blobs(self._claim, session)
+    async def _claimed(self, session: Session, size: int | None = None) -> AsyncIterator[_Claimed]:
+        """Be a session's only writer. Raises BlobUploadUnknown, RangeInvalid while there is another.
+
+        `size` bytes that are announced (0: some) have their room in the quota then, or it raises Denied.
+        """
+        claimed = await self._offload.blobs(self._claim, session, size)
         try:
             yield claimed
         finally:
             await self._offload.blobs(claimed.close)
 
     @asynccontextmanager
-    async def _writing(self, session: Session, start: int | None) -> AsyncIterator[_Claimed]:
+    async def _writing(self, session: Session, start: int | None, size: int) -> AsyncIterator[_Claimed]:
         """Write at `start`; what an error leaves unacknowledged is dropped. Raises RangeInvalid too."""
-        async with self._claimed(session) as claimed:
+        async with self._claimed(session, size) as claimed:
             try:
                 _check_start(start, claimed.row.appended)
                 yield claimed
@@ -139,19 +149,22 @@ class Uploads:
 
     async def _feed(self, claimed: _Claimed, feed: Feed) -> None:
         try:
-            await feed(self._space.guard(claimed.writer.write))
+            await feed(self._space.guard(claimed.room.guard(claimed.writer.write)))
         except (BodyCut, asyncio.CancelledError):
             await self._offload.blobs(self._acknowledge, claimed)
             raise
 
-    def _claim(self, session: Session) -> _Claimed:
+    def _claim(self, session: Session, size: int | None) -> _Claimed:
         with ExitStack() as stack:
             stack.enter_context(self._store.claim(session.upload))
             # Read under the claim: a row read before it could be behind the writer that just left.
             row = _known(self._database.read(partial(_find, session=session)))
             writer = self._store.append(session.upload, row.appended.offset, row.appended.digest)
             stack.callback(writer.close)
-            return _Claimed(row, writer, stack.pop_all())
+            room = Reservation(self._settings, self._database, session.name, row)
+            if size is not None:
+                room.announce(size)
+            return _Claimed(row, writer, room, stack.pop_all())
         raise AssertionError("unreachable: ExitStack swallows nothing here")
 
     def _acknowledge(self, claimed: _Claimed) -> Appended:
@@ -169,28 +182,32 @@ class Uploads:
         broken = self._broken_location(digest)
 
         def unit(db: Connection) -> Location | None:
-            uploads.remove(db, session.upload)
-            return blobs.store(db, session.name, blob, broken, self._settings.lease_seconds)
+            with quotas.bounded(db, session.name, self._settings.limits.quotas):
+                uploads.remove(db, session.upload)
+                return blobs.store(db, session.name, blob, broken, self._settings.lease_seconds)
 
         try:
             loser = self._database.transaction(unit)
         except Exception:
-            self._drop_unserved(location)
+            self._drop_unserved(session.upload, location)
             raise
         if loser is not None:
             self._store.delete(loser)
 
-    def _drop_unserved(self, location: Location) -> None:
+    def _drop_unserved(self, upload: UploadId, location: Location) -> None:
         """Take back a copy whose row was refused: on a full disk every retry would add one."""
         with suppress(RegistryError):
             if not self._database.read(lambda db: blobs.is_served(db, location)):
                 self._store.delete(location)
+                # The session has no bytes any more; what it reserved must not outlive them.
+                self._database.transaction(lambda db: uploads.remove(db, upload))
 
     def _drop_surplus(self, claimed: _Claimed) -> None:
         """Give the room of unacknowledged bytes back; the session stays as it was before the request."""
         claimed.writer.close()
         row = claimed.row
         with suppress(RegistryError):  # it has ended, or the disk fails altogether
+            claimed.room.release()
             self._store.append(row.id, row.appended.offset, row.appended.digest).close()
 
     def _broken_location(self, digest: Digest) -> Location | None:

@@ -17,11 +17,11 @@ ONLY_IN = {
     "psycopg": {"storage/postgresql.py"},
     "sqlite3": {"storage/database.py"},
     "pysqlite3": {"storage/database.py"},
-    "uvicorn": {"registry/server.py", "registry/protocol.py", "registry/cycle.py"},
+    "uvicorn": {"registry/server.py", "registry/protocol.py", "registry/cycle.py", "registry/handshake.py"},
     "starlette": {"registry/"},
     "httpx": {"client/"},
     "rich": {"client/cli/rich_progress.py"},
-    "click": {"client/cli/", "registry/cli.py"},
+    "click": {"client/cli/", "registry/cli.py", "registry/admin/"},
 }
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -10,7 +10,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from registry import metrics
-from registry.auth.access import Access, Principal
+from registry.admin.administration import Administration
+from registry.audit import Audit, Off
+from registry.audited import FACTS
+from registry.auth.access import Access, Caller, Principal
+from registry.auth.token_service import TokenService
 from registry.body import BodyCut
 from registry.links import Links
 from registry.offload import Offload
@@ -38,12 +42,15 @@ class Api:
     access: Access
     links: Links
     offload: Offload
+    tokens: TokenService | None = None
+    audit: Audit = field(default_factory=Off)
+    administration: Administration | None = None
 
 
 class Call:
     """An authorized request: its route, who asks, and its parts, read when they are asked for."""
 
-    __slots__ = ("_query", "_receive", "api", "headers", "method", "principal", "route", "scope")
+    __slots__ = ("_query", "_receive", "api", "caller", "headers", "method", "route", "scope")
 
     def __init__(
         self,
@@ -52,16 +59,20 @@ class Call:
         receive: Receive,
         headers: Mapping[str, str],
         route: Route,
-        principal: Principal,
+        caller: Caller,
     ) -> None:
         self.api = api
         self.scope = scope
         self.method: str = scope["method"]
         self.headers = headers
         self.route = route
-        self.principal = principal
+        self.caller = caller
         self._receive = receive
         self._query: QueryParams | None = None
+
+    @property
+    def principal(self) -> Principal:
+        return self.caller.principal
 
     @property
     def name(self) -> RepositoryName:
@@ -102,14 +113,27 @@ class Call:
         return int(given)
 
     async def read(self, limit: int) -> bytes:
-        """Read a small body whole. Raises ManifestTooLarge above `limit` bytes, BodyCut."""
-        if (self.content_length() or 0) > limit:
+        """Read a manifest whole. Raises ManifestTooLarge above `limit` bytes, BodyCut."""
+        body = await self._read(limit)
+        if body is None:
             raise ManifestTooLarge(f"a manifest may have {limit} bytes", limit=limit)
+        return body
+
+    async def read_small(self, limit: int) -> bytes:
+        """Read a form or document whole. Raises RequestInvalid above `limit` bytes, BodyCut."""
+        body = await self._read(limit)
+        if body is None:
+            raise RequestInvalid(f"this body may have {limit} bytes", limit=limit)
+        return body
+
+    async def _read(self, limit: int) -> bytes | None:
+        if (self.content_length() or 0) > limit:
+            return None
         parts = bytearray()
         async for part in self._parts():
             parts += part
             if len(parts) > limit:
-                raise ManifestTooLarge(f"a manifest may have {limit} bytes", limit=limit)
+                return None
         return bytes(parts)
 
     def feed(self, expected: int | None = None) -> Feed:
@@ -149,6 +173,10 @@ class Call:
                 raise BodyCut("the client left before its body ended")
             yield message.get("body", b"")
             more = message.get("more_body", False)
+
+    def note(self, **facts: object) -> None:
+        """Add what the audit log should tell of this request, and no secret."""
+        self.scope.setdefault(FACTS, {}).update(facts)
 
     def _extension(self, name: str) -> Mapping[str, Any] | None:
         extensions: Mapping[str, Mapping[str, Any]] = self.scope.get("extensions") or {}

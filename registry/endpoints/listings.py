@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from starlette.responses import Response
 
-from registry.auth.access import Action
 from registry.endpoints.call import Call
 from registry.metadata.manifests import Referrer
 from storage.oci import media_types
@@ -25,10 +24,8 @@ class CatalogEndpoint:
     """/v2/_catalog: the repositories that the caller may read."""
 
     async def get(self, call: Call) -> Response:
-        access, limit = call.api.access, call.count(call.api.settings.list_page)
-        page = await call.api.registry.catalog(
-            call.query.get("last", ""), limit, lambda name: access.may(call.principal, Action.PULL, name)
-        )
+        limit = call.count(call.api.settings.list_page)
+        page = await call.api.registry.catalog(call.query.get("last", ""), limit, call.caller.rights.shows)
         headers = {}
         if page.more and page.items:
             headers["Link"] = call.api.links.next_page("/v2/_catalog", n=limit, last=page.items[-1])

@@ -2,9 +2,11 @@
 
 from starlette.responses import Response
 
+from registry.auth.access import Action
 from registry.endpoints.call import Answer, Call, empty
 from registry.endpoints.conditions import is_unchanged, read_condition
 from registry.metadata.manifests import Push
+from registry.metadata.tags import TagRights
 from storage.oci import media_types
 from storage.oci.digest import Digest
 from storage.oci.errors import DigestInvalid, UriTooLong
@@ -34,12 +36,21 @@ class ManifestEndpoint:
         body = await call.read(MANIFEST_LIMIT)
         manifest = _parse(call.headers.get("content-type"), body, reference)
         condition = read_condition(call.headers)
-        await call.api.registry.put_manifest(Push(call.name, manifest, tags, call.principal.name, condition))
+        push = Push(call.name, manifest, tags, call.principal.name, condition, _tag_rights(call))
+        call.note(tags=await call.api.registry.put_manifest(push))
         return _created(call, manifest, tags if isinstance(reference, Digest) else ())
 
     async def delete(self, call: Call) -> Response:
         await call.api.registry.delete_manifest(call.name, parse_reference(call.tail), call.principal.name)
         return empty(202, {})
+
+
+def _tag_rights(call: Call) -> TagRights:
+    may = call.api.access.may
+    return TagRights(
+        create=may(call.caller, Action.TAG_CREATE, call.name),
+        overwrite=may(call.caller, Action.TAG_OVERWRITE, call.name),
+    )
 
 
 def _tags(call: Call, reference: Reference) -> tuple[Tag, ...]:

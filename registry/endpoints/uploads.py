@@ -34,7 +34,8 @@ class UploadsEndpoint:
     async def post(self, call: Call) -> Response:
         if (mount := call.query.get("mount")) is not None:
             digest = Digest.parse(mount)
-            if await self._mount(call, digest):
+            if source := await self._mount(call, digest):
+                call.note(mounted_from=source.value)
                 return _created(call, digest)
             return await self._begin(call, digest.algorithm)
         if (given := call.query.get("digest")) is not None:
@@ -51,7 +52,7 @@ class UploadsEndpoint:
             candidates = await call.api.uploads.holders(digest, _MOUNT_SOURCES)
         else:
             candidates = _repository(source)
-        readable = [name for name in candidates if access.may(call.principal, Action.PULL, name)]
+        readable = [name for name in candidates if access.may(call.caller, Action.PULL, name)]
         return await call.api.uploads.mount(call.name, digest, readable) if readable else None
 
     async def _push(self, call: Call, digest: Digest) -> Response:

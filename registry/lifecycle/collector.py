@@ -5,8 +5,9 @@ What is decided is decided in the transaction that removes the row; bytes go aft
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TypeVar
 
 from registry import metrics
@@ -49,27 +50,35 @@ class Collector:
         self._stray_locations = _Strays(monotonic)
         self._stray_uploads = _Strays(monotonic)
 
-    def collect(self) -> Collected:
-        """Remove unreferenced blobs past their lease, stale sessions, and bytes that no row knows."""
-        collected = Collected(self._collect_blobs(), self._collect_uploads(), self._collect_strays())
+    def collect(self, stopping: Callable[[], bool] = lambda: False) -> Collected:
+        """Remove unreferenced blobs past their lease, stale sessions, and bytes that no row knows.
+
+        Asked to stop it leaves the rest for another time.
+        """
+        collected = Collected(
+            self._collect_blobs(stopping), self._collect_uploads(stopping), self._collect_strays(stopping)
+        )
         for kind in ("blobs", "uploads", "strays"):
             metrics.COLLECTED.labels(kind).inc(getattr(collected, kind))
         if collected != Collected(0, 0, 0):
             log.info("collected", extra={"blobs": collected.blobs, "uploads": collected.uploads})
         return collected
 
-    def _collect_blobs(self) -> int:
+    def _collect_blobs(self, stopping: Callable[[], bool]) -> int:
         total = 0
-        while locations := self._database.transaction(lambda db: blobs.take_unreferenced(db, _STEP)):
+        while not stopping():
+            locations = self._database.transaction(lambda db: blobs.take_unreferenced(db, _STEP))
+            if not locations:
+                break
             total += len(locations)
             for location in locations:
                 self._store.delete(location)
         return total
 
-    def _collect_uploads(self) -> int:
+    def _collect_uploads(self, stopping: Callable[[], bool]) -> int:
         seconds = self._settings.upload_seconds
         stale = self._database.read(lambda db: uploads.stale(db, seconds, _STEP))
-        return sum(self._drop_upload(upload, stale_seconds=seconds) for upload in stale)
+        return sum(self._drop_upload(upload, stale_seconds=seconds) for upload in _until(stopping, stale))
 
     def _drop_upload(self, upload: UploadId, stale_seconds: float) -> bool:
         """Drop a session unless someone writes to it or it moved meanwhile."""
@@ -84,18 +93,18 @@ class Collector:
         except RegistryError:
             return False
 
-    def _collect_strays(self) -> int:
+    def _collect_strays(self, stopping: Callable[[], bool]) -> int:
         """Remove what a crash left between bytes and row, once nobody claimed it for a whole grace."""
         # Not the lease, which may be nothing: between commit and row every push is a stray.
         grace = self._settings.stray_seconds
-        unknown = (item for item in self._store.locations() if not self._is_served(item))
-        orphans = (item for item in self._store.uploads() if not self._is_session(item))
+        unknown = (item for item in _until(stopping, self._store.locations()) if not self._is_served(item))
+        orphans = (item for item in _until(stopping, self._store.uploads()) if not self._is_session(item))
         total = 0
-        for location in self._stray_locations.past(unknown, grace):
+        for location in _until(stopping, self._stray_locations.past(unknown, grace)):
             if not self._is_served(location):
                 self._store.delete(location)
                 total += 1
-        for upload in self._stray_uploads.past(orphans, grace):
+        for upload in _until(stopping, self._stray_uploads.past(orphans, grace)):
             total += self._drop_stray(upload)
         return total
 
@@ -114,6 +123,10 @@ class Collector:
 
     def _is_session(self, upload: UploadId) -> bool:
         return self._database.read(lambda db: uploads.exists(db, upload))
+
+
+def _until(stopping: Callable[[], bool], items: Iterable[T]) -> Iterator[T]:
+    return takewhile(lambda _: not stopping(), items)
 
 
 class _Strays:

@@ -5,6 +5,7 @@ under its digest. Both are written again after a crash: a line carries its id, s
 """
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,21 +27,30 @@ class Journal:
         self._objects = objects
         self._open: tuple[str, bytes] | None = None
 
-    def drain(self) -> int:
-        """Write what the outbox holds; return how many changes that were."""
+    def drain(self, stopping: Callable[[], bool] = lambda: False) -> int:
+        """Write what the outbox holds; return how many changes that were.
+
+        Asked to stop it leaves the rest in the outbox, for the next start: what it wrote of a batch that it
+        did not finish is written again then.
+        """
         total = 0
         while rows := self._database.read(lambda db: outbox.pending(db, _BATCH)):
             events = [{"id": id_, **json.loads(event)} for id_, event in rows]
-            self._store_manifests(events)
+            if not self._store_manifests(events, stopping):
+                break
             self._append(events)
             self._database.transaction(partial(outbox.forget, through=rows[-1][0]))
             total += len(rows)
         return total
 
-    def _store_manifests(self, events: list[dict[str, Any]]) -> None:
+    def _store_manifests(self, events: list[dict[str, Any]], stopping: Callable[[], bool]) -> bool:
+        """Store what the events name; say whether that was all of it."""
         for event in events:
+            if stopping():
+                return False
             if event["kind"] in ("manifest", "unmanifest"):
                 self._store_manifest(Digest.parse(event["digest"]))
+        return True
 
     def _store_manifest(self, digest: Digest) -> None:
         """Bring the object of a manifest to what the database holds now: its bytes, or nothing."""

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from registry.metadata import blobs, outbox, repositories, tags
-from registry.metadata.tags import ANY, Condition
+from registry.metadata import blobs, immutable, outbox, quotas, repositories, tags
+from registry.metadata.limits import NO_LIMITS, Limits
+from registry.metadata.tags import ALL_MOVES, ANY, Condition, TagRights
 from storage.database import Connection
 from storage.oci.descriptor import Descriptor
 from storage.oci.digest import Digest
@@ -74,21 +75,37 @@ class Push:
     tags: tuple[Tag, ...]
     principal: str
     condition: Condition = ANY
+    rights: TagRights = ALL_MOVES
 
 
-def put(db: Connection, push: Push, *, sparse: bool) -> None:
-    """Store a manifest and move its tags, all or nothing.
+def put(db: Connection, push: Push, *, sparse: bool, limits: Limits = NO_LIMITS) -> dict[str, str | None]:
+    """Store a manifest and move its tags, all or nothing; return what each tag named before.
 
     Raises ManifestBlobUnknown naming every blob and child that the repository does not hold,
-    ManifestInvalid when a descriptor's size is not the content's, PreconditionFailed by the condition.
+    ManifestInvalid when a descriptor's size is not the content's, PreconditionFailed by the condition,
+    Denied for a tag that the pusher may not move or nobody may, and above the repository's quota.
     """
-    repository = repositories.ensure(db, push.name)
-    tags.check(db, repository, push.condition, push.tags[:1], push.manifest.digest)
-    _check_references(db, repository, push.manifest, sparse=sparse)
-    _store(db, push.manifest)
-    _link(db, repository, push)
-    for tag in push.tags:
-        tags.move(db, push.name, repository, tag, push.manifest.digest, push.principal)
+    with quotas.bounded(db, push.name, limits.quotas):
+        repository = repositories.ensure(db, push.name)
+        tags.check(db, repository, push.condition, push.tags[:1], push.manifest.digest)
+        before = _check_moves(db, repository, push, limits)
+        _check_references(db, repository, push.manifest, sparse=sparse)
+        _store(db, push.manifest)
+        _link(db, repository, push)
+        for tag in push.tags:
+            tags.move(db, push.name, repository, tag, push.manifest.digest, push.principal)
+        return before
+
+
+def _check_moves(db: Connection, repository: int, push: Push, limits: Limits) -> dict[str, str | None]:
+    """Return what each tag names now. Raises Denied when one may not be made, or moved elsewhere."""
+    before = {tag.value: tags.current(db, repository, tag) for tag in push.tags}
+    moving = [tag for tag in push.tags if before[tag.value] != str(push.manifest.digest)]
+    for tag in moving:
+        push.rights.check(push.name, tag, before[tag.value])
+    existing = [tag for tag in moving if before[tag.value] is not None]
+    immutable.refuse_change(db, push.name, existing, limits.immutable)
+    return before
 
 
 def _check_references(db: Connection, repository: int, manifest: Manifest, *, sparse: bool) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from registry.metadata import outbox
 from storage.database import Connection
 from storage.oci.digest import Digest
-from storage.oci.errors import PreconditionFailed
-from storage.oci.names import RepositoryName, Tag
+from storage.oci.errors import Denied, PreconditionFailed
+from storage.oci.names import Reference, RepositoryName, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,24 @@ class Condition:
 
 
 ANY = Condition()
+
+
+@dataclass(frozen=True, slots=True)
+class TagRights:
+    """Which moves of tags somebody may make; held in the transaction that makes them (AUTH-18)."""
+
+    create: bool = True
+    overwrite: bool = True
+
+    def check(self, name: RepositoryName, tag: Tag, current: str | None) -> None:
+        """Raise Denied unless a tag that names `current` (None: it is new) may be moved."""
+        if current is None and not self.create:
+            raise Denied(f"no rule lets you make the new tag {name}:{tag}")
+        if current is not None and not self.overwrite:
+            raise Denied(f"{name}:{tag} exists, and no rule lets you move it")
+
+
+ALL_MOVES = TagRights()
 
 
 def _matches(entity_tags: frozenset[str], current: str | None) -> bool:
@@ -61,10 +79,14 @@ def check(
 
 def move(
     db: Connection, name: RepositoryName, repository: int, tag: Tag, digest: Digest, principal: str
-) -> None:
-    """Let a tag name a manifest of the repository. Naming the same again writes nothing."""
-    if current(db, repository, tag) == str(digest):
-        return
+) -> str | None:
+    """Let a tag name a manifest of the repository; return what it named before.
+
+    Naming the same again writes nothing.
+    """
+    before = current(db, repository, tag)
+    if before == str(digest):
+        return before
     now = db.now()
     db.execute(
         "INSERT INTO tag (repository_id, name, digest, moved_at) VALUES (?, ?, ?, ?)"
@@ -74,6 +96,7 @@ def move(
     )
     _record(db, repository, tag, str(digest), principal)
     outbox.record(db, "tag", repository=name.value, tag=tag.value, digest=str(digest), principal=principal)
+    return before
 
 
 def remove(db: Connection, name: RepositoryName, repository: int, tag: Tag, principal: str) -> bool:
@@ -99,6 +122,13 @@ def of(db: Connection, repository: int, digest: Digest) -> list[Tag]:
         "SELECT name FROM tag WHERE repository_id = ? AND digest = ?", (repository, str(digest))
     )
     return [Tag(name) for (name,) in rows]
+
+
+def named(db: Connection, repository: int, reference: Reference) -> list[Tag]:
+    """Return the tags that go with a reference: itself if it is one that exists, or those of a manifest."""
+    if isinstance(reference, Digest):
+        return of(db, repository, reference)
+    return [reference] if current(db, repository, reference) is not None else []
 
 
 def listing(db: Connection, repository: int, last: str, limit: int) -> list[str]:

@@ -37,12 +37,22 @@ def find(db: Connection, upload: UploadId, name: RepositoryName, principal: str)
 
 
 def advance(db: Connection, upload: UploadId, before: int, appended: Appended) -> bool:
-    """Acknowledge bytes by compare-and-set of the offset; say whether this writer was the one."""
+    """Acknowledge bytes by compare-and-set of the offset; say whether this writer was the one.
+
+    What it reserved beyond them is free again.
+    """
+    digest = str(appended.digest) if appended.digest else None
     updated = db.execute(
-        "UPDATE upload SET size = ?, digest_so_far = ?, touched_at = ? WHERE id = ? AND size = ?",
-        (appended.offset, str(appended.digest) if appended.digest else None, db.now(), upload, before),
+        "UPDATE upload SET size = ?, reserved = ?, digest_so_far = ?, touched_at = ?"
+        " WHERE id = ? AND size = ?",
+        (appended.offset, appended.offset, digest, db.now(), upload, before),
     )
     return updated.rowcount == 1
+
+
+def release(db: Connection, upload: UploadId) -> None:
+    """Give back what a session reserved beyond its acknowledged bytes (OPS-08)."""
+    db.execute("UPDATE upload SET reserved = size WHERE id = ?", (upload,))
 
 
 def remove(db: Connection, upload: UploadId) -> None:

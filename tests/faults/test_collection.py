@@ -22,7 +22,10 @@ def collecting(lease_seconds: float, pause_seconds: float = 0.01) -> dict[str, s
 def push_under_collection(data: Path, seconds: float) -> None:
     port, log = free_port(), Acknowledged()
     # The lease is far longer than any push here takes, and shorter than the test.
-    with running(data, "--port", str(port), "--workers", "2", **collecting(lease_seconds=3)) as (_, lines):
+    with running(data, "--port", str(port), "--workers", "2", environment=collecting(lease_seconds=3)) as (
+        _,
+        lines,
+    ):
         answers(f"http://127.0.0.1:{port}/v2/")
         end = time.monotonic() + seconds
         crowd = Crowd(f"http://127.0.0.1:{port}", log)
@@ -48,7 +51,7 @@ def test_inv_06_what_was_deleted_or_given_up_goes_and_the_rest_stays(tmp_path: P
     port, log = free_port(), Acknowledged()
     url = f"http://127.0.0.1:{port}"
     never = collecting(lease_seconds=0.5, pause_seconds=0)
-    with running(tmp_path, "--port", str(port), **never) as (process, _):
+    with running(tmp_path, "--port", str(port), environment=never) as (process, _):
         answers(f"{url}/v2/")
         crowd = Crowd(url, log)
         crowd.wait_until(lambda: crowd.pushed >= 8)
@@ -56,7 +59,7 @@ def test_inv_06_what_was_deleted_or_given_up_goes_and_the_rest_stays(tmp_path: P
         crowd.join()
     log.sessions.clear()
     with (
-        running(tmp_path, "--port", str(port), **collecting(lease_seconds=0.5)) as (_, lines),
+        running(tmp_path, "--port", str(port), environment=collecting(lease_seconds=0.5)) as (_, lines),
         httpx.Client(base_url=url, timeout=30) as http,
     ):
         answers(f"{url}/v2/")

@@ -23,7 +23,7 @@ def registry_on(disk: Path, floor: int) -> Iterator[httpx.Client]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {"CARGOHOLD_FREE_SPACE_FLOOR": str(floor)}
-    with running(disk / "data", "--port", str(port), **environment) as (_, lines):
+    with running(disk / "data", "--port", str(port), environment=environment) as (_, lines):
         answers(f"{url}/v2/")
         with httpx.Client(base_url=url, timeout=20) as http:
             yield http

@@ -41,7 +41,7 @@ def test_crash_22_an_upload_cut_by_the_end_keeps_what_had_come(tmp_path: Path, w
     url = f"http://127.0.0.1:{port}"
     flags = ("--port", str(port), "--workers", str(workers))
     content = random.Random(0).randbytes(3_000_000)
-    with running(tmp_path, *flags, CARGOHOLD_SHUTDOWN_SECONDS="1") as (process, _):
+    with running(tmp_path, *flags, environment={"CARGOHOLD_SHUTDOWN_SECONDS": "1"}) as (process, _):
         answers(f"{url}/v2/")
         with httpx.Client(base_url=url) as http:
             location = Repository(http, "cut/app").begin()

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from registry.app import create_app
 from registry.server import create
 from registry.settings import Settings
+from tests.client.certificates import Authority
 from tests.registry.pushing import Repository
 
 
@@ -25,7 +26,7 @@ def serving(settings: Settings, app: ASGIApp | None = None) -> Iterator[str]:
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            yield f"{'https' if settings.speaks_tls else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             running.should_exit = True
             thread.join()
@@ -41,20 +42,34 @@ def settings(data: Path) -> Settings:
     return Settings(data=data, access_log=False, collect_every_seconds=0)
 
 
-@pytest.fixture(scope="module")
-def extensions(request: pytest.FixtureRequest) -> bool:
-    """Whether the server offers its fast paths; tables that run both ways parametrize this."""
-    return bool(getattr(request, "param", True))
+# How a request can reach the application: past Python's copies, without that, and over TLS.
+WAYS = ("fast", "plain", "tls")
 
 
 @pytest.fixture(scope="module")
-def registry_url(settings: Settings, extensions: bool) -> Iterator[str]:
+def way(request: pytest.FixtureRequest) -> str:
+    """One of WAYS; tables that run in every way parametrize this."""
+    return str(getattr(request, "param", "fast"))
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority.create(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def registry_url(settings: Settings, way: str, authority: Authority) -> Iterator[str]:
     app = create_app(settings)
-    with serving(settings, app if extensions else _without_extensions(app)) as url:
-        yield url
+    if way == "tls":
+        certificate, key = authority.issue("registry")
+        settings = settings.model_copy(update={"tls_certificate": certificate, "tls_key": key})
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", str(authority.certificate))  # httpx trusts it
+        with serving(settings, without_extensions(app) if way == "plain" else app) as url:
+            yield url
 
 
-def _without_extensions(app: ASGIApp) -> ASGIApp:
+def without_extensions(app: ASGIApp) -> ASGIApp:
     async def plain(scope: Scope, receive: Receive, send: Send) -> None:
         await app({key: value for key, value in scope.items() if key != "extensions"}, receive, send)
 

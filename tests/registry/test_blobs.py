@@ -6,11 +6,12 @@ import httpx
 import pytest
 
 from storage.oci.digest import Digest
+from tests.registry.conftest import WAYS
 from tests.registry.pushing import Repository, error_code
 
 pytestmark = pytest.mark.parametrize(
-    "extensions",
-    [pytest.param(True, id="fast"), pytest.param(False, id="plain")],
+    "way",
+    WAYS,
     indirect=True,
     scope="module",
 )

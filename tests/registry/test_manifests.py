@@ -16,11 +16,12 @@ from storage.oci.media_types import (
     IMAGE_MANIFEST,
     LAYER_GZIP,
 )
+from tests.registry.conftest import WAYS
 from tests.registry.pushing import Repository, descriptor, error_code, image, index
 
 pytestmark = pytest.mark.parametrize(
-    "extensions",
-    [pytest.param(True, id="fast"), pytest.param(False, id="plain")],
+    "way",
+    WAYS,
     indirect=True,
     scope="module",
 )

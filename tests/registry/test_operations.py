@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from registry.app import create_app, create_operations_app
+from registry.routes import Resource
 from registry.settings import Settings
 from tests.registry.conftest import serving
 from tests.registry.pushing import Repository, error_code
@@ -97,9 +98,7 @@ def test_ops_04_no_caller_can_invent_a_label(http: httpx.Client, repository: Rep
 
     assert "canary" not in http.get("/metrics").text
     resources = {key[2] for key in samples(http) if key[0] == "cargohold_requests_total"}
-    assert resources <= {
-        *("base", "catalog", "manifest", "blob", "uploads", "upload", "tags", "referrers", "none")
-    }
+    assert resources <= {"none", *(resource.value for resource in Resource)}
 
 
 def test_a_listener_of_their_own_has_health_and_metrics_and_nothing_else(tmp_path: Path) -> None:

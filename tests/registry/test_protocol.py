@@ -401,3 +401,59 @@ def _open_connections(url: str) -> int:
         if line.startswith("cargohold_connections ")
     )
     return int(float(line.split()[1]))
+
+
+# What was refused before it was a request
+
+
+@pytest.mark.parametrize(
+    ("sent", "method", "path", "status"),
+    [
+        pytest.param(f"PROPFIND /v2/?token=CANARY HTTP/1.1\r\n{HOST}\r\n", "other", "/v2/", 405, id="method"),
+        pytest.param("GET /v2/?token=CANARY HTTP/1.1\r\n\r\n", "GET", "/v2/", 400, id="no-host"),
+        pytest.param(f"GET /{'a' * 9000} HTTP/1.1\r\n{HOST}\r\n", "GET", None, 414, id="long-target"),
+        pytest.param(f"GET /v2/ HTTP/1.1\r\nX: {'a' * 40000}\r\n\r\n", "GET", "/v2/", 431, id="headers"),
+        pytest.param("\x16\x03\x01CANARY", "other", "", 400, id="tls"),
+        pytest.param("CANARY\x1b[2J \x85\r\n\r\n", "other", "", 400, id="rubbish"),
+    ],
+)
+def test_a_refusal_below_the_application_has_a_line_and_is_counted(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    sent: str,
+    method: str,
+    path: str | None,
+    status: int,
+) -> None:
+    with serving(Settings(data=tmp_path)) as url:
+        before = _refusals(url, method, status)
+        with connect(url) as wire:
+            wire.send(sent)
+            assert wire.answer().status == status
+        assert _refusals(url, method, status) == before + 1
+
+    said = capsys.readouterr().out
+    assert "CANARY" not in said
+    (line,) = (line for line in map(json.loads, said.splitlines()) if line.get("status") == status)
+    assert line["client"] == "127.0.0.1"
+    assert path is None or line["path"] == path
+    assert method == "other" or line["method"] == method
+
+
+def test_a_refusal_behind_an_answer_does_not_name_the_request_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(Settings(data=tmp_path)) as url, connect(url) as wire:
+        wire.send(f"GET /v2/ HTTP/1.1\r\n{HOST}\r\n")
+        assert wire.answer().status == 200
+        wire.send("\0\0\0\0\r\n\r\n")
+        assert wire.answer().status == 400
+
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["path"], second["path"], second["method"]) == ("/v2/", "", "-")
+
+
+def _refusals(url: str, method: str, status: int) -> float:
+    labels = f'{{method="{method}",resource="none",status="{status}"}}'
+    lines = (line for line in httpx.get(f"{url}/metrics").text.splitlines() if labels in line)
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("cargohold_requests_total"))

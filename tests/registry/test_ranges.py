@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from registry.ranges import MOST_RANGES, ByteRange, parse
 from storage.oci.errors import BlobRangeInvalid
+from tests.registry.conftest import WAYS
 from tests.registry.pushing import Repository, error_code
 
 CONTENT = bytes(range(256)) * 16
@@ -110,11 +111,9 @@ def test_http_09_as_many_ranges_as_zstd_chunked_sends_and_no_more() -> None:
 # Over HTTP, with and without the extensions
 
 
-@pytest.fixture(
-    params=[pytest.param(True, id="fast"), pytest.param(False, id="plain")], scope="module", name="extensions"
-)
-def both_ways(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
+@pytest.fixture(params=WAYS, scope="module", name="way")
+def every_way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.mark.parametrize("start", [1, 100, len(CONTENT) - 1])

@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -25,14 +26,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(data: Path, *flags: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+def running(
+    data: Path,
+    *flags: str,
+    stdout: IO[str] | int = subprocess.DEVNULL,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
     """Run `cargohold serve` and wait for the line that says it listens; the list gathers its log."""
     process = subprocess.Popen(
         [*CARGOHOLD, "serve", "--data", str(data), *flags],
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, **(environment or {})},
     )
     lines: list[str] = []
     listening = threading.Event()
@@ -249,12 +255,15 @@ def test_refuses_a_directory_it_cannot_write(tmp_path: Path) -> None:
     assert "choose another --data" in ended.stderr
 
 
-def test_refuses_a_port_in_use(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flag", ["--port", "--metrics-listen"])
+def test_says_in_one_line_that_an_address_is_in_use(tmp_path: Path, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
+        flags = ["--port", port] if flag == "--port" else ["--port", "0", flag, f"127.0.0.1:{port}"]
         ended = subprocess.run(
-            [*CARGOHOLD, "serve", "--data", str(tmp_path), "--port", port], capture_output=True, text=True
+            [*CARGOHOLD, "serve", "--data", str(tmp_path), *flags], capture_output=True, text=True
         )
 
     assert ended.returncode == 1
-    assert "cannot listen" in ended.stderr
+    (line,) = ended.stderr.splitlines()
+    assert f'"event": "cannot listen", "address": "127.0.0.1:{port}"' in line

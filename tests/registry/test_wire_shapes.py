@@ -22,6 +22,7 @@ from storage.oci.media_types import (
     IMAGE_MANIFEST,
     LAYER_GZIP,
 )
+from tests.registry.conftest import WAYS
 from tests.registry.pushing import OCTETS, Repository, descriptor, error_code, image, index, with_digest
 from tests.registry.wire import Answer, Wire, connect
 
@@ -53,11 +54,9 @@ class Send(Protocol):
     def __call__(self, head: str, body: bytes = b"") -> Answer: ...
 
 
-@pytest.fixture(
-    params=[pytest.param(True, id="fast"), pytest.param(False, id="plain")], scope="module", name="extensions"
-)
-def both_ways(request: pytest.FixtureRequest) -> bool:
-    return bool(request.param)
+@pytest.fixture(params=WAYS, scope="module", name="way")
+def every_way(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def exchange(wire: Wire, head: str, body: bytes = b"") -> Answer:

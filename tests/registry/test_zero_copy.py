@@ -17,8 +17,8 @@ CONTENT = os.urandom(5_000_000)
 NAME = "zero/copy"
 
 pytestmark = pytest.mark.parametrize(
-    "extensions",
-    [pytest.param(True, id="fast"), pytest.param(False, id="plain")],
+    "way",
+    ["fast", "plain"],
     indirect=True,
     scope="module",
 )

@@ -1,6 +1,7 @@
 """A raw connection: what httpx would tidy up, these tests send as it is."""
 
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -52,7 +53,19 @@ class Wire:
 
 
 @contextmanager
-def connect(url: str, seconds: float = 20) -> Iterator[Wire]:
+def connect(url: str, seconds: float = 20, tls: ssl.SSLContext | None = None) -> Iterator[Wire]:
+    """Connect; over TLS anybody is believed unless `tls` says otherwise."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=seconds) as sock:
-        yield Wire(sock)
+        if parts.scheme == "http":
+            yield Wire(sock)
+            return
+        with (tls or _unverified()).wrap_socket(sock, server_hostname=parts.hostname) as secured:
+            yield Wire(secured)
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -111,3 +111,23 @@ def test_a_manifest_that_is_gone_again_is_only_a_line(
 
     assert [line["kind"] for line in lines(objects)][-2:] == ["untag", "unmanifest"]
     assert list(objects.list("manifests/")) == []
+
+
+def test_asked_to_stop_it_leaves_the_rest_for_the_next_time(
+    database: SqliteDatabase, objects: FilesystemObjects
+) -> None:
+    pushed = [push(database, f"v{number}") for number in range(10)]
+    answers = iter([False] * 8)
+
+    Journal(database, objects).drain(lambda: next(answers, True))
+
+    assert 0 < len(list(objects.list("manifests/"))) < 10, "it stopped in the middle"
+    assert lines(objects) == [], "and told nothing of a batch that it did not finish"
+
+    Journal(database, objects).drain()
+
+    assert [line["tag"] for line in lines(objects) if line["kind"] == "tag"] == [
+        f"v{number}" for number in range(10)
+    ]
+    assert {manifest_key(manifest.digest) for manifest in pushed} == set(objects.list("manifests/"))
+    assert database.read(lambda db: outbox.pending(db, 10)) == []
