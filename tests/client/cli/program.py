@@ -122,9 +122,12 @@ class Terminal:
         os.write(self._fd, text.encode())
 
     def interrupt(self) -> None:
-        """Press Ctrl-C until the program ends: Python misses one between its last look and its read."""
+        """Press Ctrl-C until the program ends: Python misses one between its last look and its read.
+
+        A second one while it ends would be another matter, so there is time for that.
+        """
         self.type("\x03")
-        while not self._is_over(1):
+        while not self._is_over(10):
             self.type("\x03")
 
     def _is_over(self, patience_seconds: float) -> bool:
