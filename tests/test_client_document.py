@@ -53,7 +53,6 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         "PATH": f"{programs}:{os.environ['PATH']}",
         "CARGOHOLD_STORE": str(home / "store"),
         "LC_ALL": "C.UTF-8",
-        **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
     }
     settings = Settings(data=home / "registry", access_log=False, collect_every_seconds=0)
     with serving(settings) as url:

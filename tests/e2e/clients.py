@@ -3,7 +3,6 @@
 import contextlib
 import itertools
 import json
-import os
 import re
 import sys
 import tarfile
@@ -56,14 +55,15 @@ class Cargohold:
     store: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        self._empty()
+        self.empty()
 
     def run(self, *arguments: str) -> str:
         """Run a verb on the present store."""
         command = [str(CARGOHOLD), "--store", str(self.store), *arguments]
-        # A home without settings. Coverage finds its configuration in the environment.
-        coverage = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
-        return self.sandbox.run(*command, environment={"HOME": str(self.directory), **coverage})
+        # A home without settings, and without the logins of others.
+        home = {"HOME": str(self.directory), "DOCKER_CONFIG": str(self.directory / ".docker")}
+        # Without coverage, which would double the time of a verb: the tests beside the code measure it.
+        return self.sandbox.run(*command, environment=home)
 
     def load(self, image: Image) -> str:
         said = self.run("load", "--input", str(image.layout))
@@ -74,7 +74,7 @@ class Cargohold:
         return self.run("push", "--quiet", name, target).strip()
 
     def pull(self, source: str) -> Pulled:
-        self._empty()
+        self.empty()
         assert self.run("pull", "--quiet", source) == f"{source}\n"
         return Pulled(source, self.contents())
 
@@ -89,7 +89,8 @@ class Cargohold:
     def _blob(self, digest: str) -> Path:
         return self.store / "blobs" / digest.replace(":", "/")
 
-    def _empty(self) -> None:
+    def empty(self) -> None:
+        """Go on with a new store."""
         self.store = self.directory / f"store-{next(self._stores)}"
 
 
@@ -146,7 +147,7 @@ class Podman:
     _store: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        self._empty()
+        self.empty()
 
     def run(self, *arguments: str) -> str:
         """Run a podman command on the present store."""
@@ -167,7 +168,7 @@ class Podman:
         return digest_file.read_text().strip()
 
     def pull(self, source: str) -> Pulled:
-        self._empty()
+        self.empty()
         name = self.run("pull", "--quiet", "--tls-verify=false", f"docker://{source}").split()[-1]
         # The layers leave the store uncompressed, put together of its files again.
         exported = self._store / "exported"
@@ -184,7 +185,8 @@ class Podman:
         command = [program(program_name), *options, "--storage-driver", "vfs", *arguments]
         return self.sandbox.run(*command, cache=self._store / "cache")
 
-    def _empty(self) -> None:
+    def empty(self) -> None:
+        """Go on with a new store."""
         self._store = self.directory / f"{next(self._stores)}"
         self._store.mkdir()
 
@@ -272,7 +274,7 @@ class Ctr:
     _namespace: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self._empty()
+        self.empty()
 
     def run(self, *arguments: str) -> str:
         """Run a ctr command in the present namespace."""
@@ -291,7 +293,7 @@ class Ctr:
         return self.digest(name)
 
     def pull(self, source: str) -> Pulled:
-        self._empty()
+        self.empty()
         self.run("images", "pull", "--plain-http", "--snapshotter", "native", source)
         manifest = self._blob(self.digest(source)).read_bytes()
         if "manifests" in json_object(manifest):
@@ -309,7 +311,8 @@ class Ctr:
         blobs = self.daemon.root / "io.containerd.content.v1.content/blobs"
         return blobs / digest.replace(":", "/")
 
-    def _empty(self) -> None:
+    def empty(self) -> None:
+        """Go on in a new namespace."""
         self._namespace = f"{self.directory.name}-{next(self._stores)}"
 
 

@@ -38,14 +38,11 @@ class Person:
 
     def run(self, *arguments: str) -> Ended:
         """Run a program."""
-        # Coverage would write where an ordinary user may not.
-        measured = {} if self.prefix else {n: v for n, v in os.environ.items() if n.startswith("COVERAGE_")}
         environment = {
             "HOME": str(self.home),
             "DOCKER_CONFIG": str(self.home / ".docker"),
             "PATH": f"{CARGOHOLD.parent}:{os.environ['PATH']}",
             **({} if self.prefix else {"CARGOHOLD_STORE": str(self.home / "store")}),
-            **measured,
         }
         return self.sandbox.end(*self.prefix, *arguments, environment=environment, directory=self.home)
 
