@@ -1,10 +1,11 @@
 """Ask every question in one run: `python -m benchmarks [--data DIR] [--rounds N]`."""
 
-from benchmarks import blob_get, blob_put, client, manifest_get, memory
+from benchmarks import access, blob_get, blob_put, client, manifest_get, memory
 from benchmarks.lab import main
 
 main(
     manifest_get.measure,
+    access.measure,
     blob_get.measure,
     blob_put.measure_put,
     blob_put.measure_patch,

@@ -28,7 +28,7 @@ def measure(lab: Lab) -> list[Row]:
     for server in contestants:
         put_blob(server.port, layer)
         put_manifest(server.port, layer, tag="v1")
-        _load(server, 1)  # Both warm their caches, and the interpreter its specialised byte code.
+        load(server, 1)  # Both warm their caches, and the interpreter its specialised byte code.
     rounds: dict[Server, list[_Round]] = {server: [] for server in contestants}
     for _ in range(lab.rounds):
         for server in contestants:
@@ -57,18 +57,19 @@ def _rows(name: str, ours: list[_Round], reference: list[_Round], target: Target
 def _round(server: Server) -> _Round:
     requests = 0
 
-    def load(server: Server) -> None:
+    def action(server: Server) -> None:
         nonlocal requests
-        requests = _load(server, _SECONDS)
+        requests = load(server, _SECONDS)
 
-    sample = measured(server, load)
+    sample = measured(server, action)
     return _Round(requests / _SECONDS, sample.cpu_seconds / requests * 1e6)
 
 
-def _load(server: Server, seconds: int) -> int:
+def load(server: Server, seconds: int, *headers: str) -> int:
     """Load a server with wrk and return the number of its requests, all of them answered 200."""
     url = f"http://127.0.0.1:{server.port}/v2/{REPOSITORY}/manifests/v1"
-    command = [program("wrk"), "-t1", "-c16", f"-d{seconds}s", "-H", f"Accept: {MANIFEST_TYPE}", url]
+    more = [option for header in headers for option in ("-H", header)]
+    command = [program("wrk"), "-t1", "-c16", f"-d{seconds}s", "-H", f"Accept: {MANIFEST_TYPE}", *more, url]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     requests = re.search(r"(\d+) requests in", output)
     if requests is None or "Non-2xx" in output or "Socket errors" in output:

@@ -75,12 +75,12 @@ def program(name: str) -> str:
 
 
 @contextlib.contextmanager
-def cargohold(data: Path, *, workers: int) -> Iterator[Server]:
+def cargohold(data: Path, *options: str, workers: int) -> Iterator[Server]:
     """Run the server of this project on a data directory of its own, its log in /dev/null."""
     port = _free_port()
     command = [
         str(Path(sys.executable).with_name("cargohold")), "serve", "--host", "127.0.0.1",
-        "--port", str(port), "--data", str(data), "--workers", str(workers),
+        "--port", str(port), "--data", str(data), "--workers", str(workers), *options,
     ]  # fmt: skip
     with _running(f"cargohold, {workers} worker{'s' * (workers > 1)}", port, command) as server:
         yield server
@@ -129,7 +129,7 @@ def _wait_until_ready(server: Server) -> None:
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
             with contextlib.closing(connection):
                 connection.request("GET", "/v2/")
-                if connection.getresponse().status == 200:
+                if connection.getresponse().status in (200, 401):
                     return
         if server.process.poll() is not None or time.monotonic() > deadline:
             raise SystemExit(f"error: {server.name} does not answer: {server.process.args!r}")
