@@ -24,7 +24,7 @@ _COLUMNS = (
 @click.option("--description", default="", help="What it is for.")
 @changing
 def add(machine: Machine, name: str, description: str) -> None:
-    """Make a robot. It logs in as robot:NAME with a secret of `cargohold robot token NAME`."""
+    """Make a robot. It logs in as robot$NAME with a secret of `cargohold robot token NAME`."""
     from registry.auth import accounts
 
     unit = partial(accounts.create_robot, name=name, description=description, created_by=machine.me)

@@ -30,9 +30,10 @@ from tests.e2e.sandbox import CommandFailed, Sandbox, program, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
-# docker believes any certificate of an address in 127.0.0.0/8, so that this one is none of those.
+# docker believes any certificate of an address in 127.0.0.0/8, so this one is none of those. It looks for
+# authorities in a directory of the machine, by host and port: two runs at once must not share a port.
 ADDRESS = "198.51.100.7"
-TLS, PLAIN = f"{ADDRESS}:5443", "127.0.0.1:5080"
+TLS, PLAIN = f"{ADDRESS}:{10_000 + os.getpid() % 50_000}", "127.0.0.1:5080"
 PASSWORD = "a long password"
 _DOCKERS_CERTIFICATES = Path("/etc/docker/certs.d")
 _RULES = """\

@@ -110,6 +110,8 @@ class Terminal:
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self._pid, self._fd = pty.fork()
         if self._pid == 0:
+            # As a terminal starts programs, also where the tests run in the background and ignore it.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execvpe(command[0], command, {**environment, "TERM": "xterm"})
         self.shown = ""
 
