@@ -167,6 +167,15 @@ def test_stops_while_it_hashes_what_is_there(mover: Mover) -> None:
     assert len(reads) == 1
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Python's own handling of SIGINT, also where the tests were started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_a_transfer_that_stalls(mover: Mover) -> None:
     """Also where nobody made a stop of it."""
     arrived, ended = threading.Event(), threading.Event()
