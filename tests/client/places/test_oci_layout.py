@@ -154,7 +154,7 @@ def test_gives_on_no_damaged_blob(damage: str, sample: Sample, tmp_path: Path) -
     with pytest.raises((ContentMismatch, BlobUnknown)):
         copy.copy(OciLayout(sample.root), V1, layout, V1)
     assert layout.find(V1) is None
-    assert blob.name not in os.listdir(layout.root / "blobs/sha256")
+    assert not (layout.root / "blobs/sha256" / blob.name).exists()
 
 
 @pytest.mark.parametrize("target", ["manifest", "layer"])
