@@ -70,7 +70,11 @@ def _stand_back() -> None:
     many people log in. Source: setpriority(2), "C library/kernel differences": Linux keeps it per thread.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, _NICE)
+        processors = sorted(os.sched_getaffinity(0))
+        # Half of them are enough, and leave the event loop one that no hash is on.
+        os.sched_setaffinity(thread, processors[len(processors) // 2 :])
 
 
 class Offload:
