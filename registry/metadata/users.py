@@ -26,7 +26,10 @@ class Account:
 
 
 def create(db: Connection, name: str, password_hash: str, *, is_admin: bool = False) -> bool:
-    """Make a user; False when the name is taken, in whatever case."""
+    """Make a user; False when the name is taken, in whatever case.
+
+    Tokens of a user of the htpasswd file who had the name do not speak for the new one.
+    """
     now = db.now()
     made = db.execute(
         "INSERT INTO user_account"
@@ -35,6 +38,9 @@ def create(db: Connection, name: str, password_hash: str, *, is_admin: bool = Fa
         " (SELECT 1 FROM user_account WHERE lower(name) = lower(?))",
         (name, password_hash, int(is_admin), now, now, name),
     )
+    if made.rowcount == 1:
+        api_tokens.remove_all(db, "user", name)
+        refresh_tokens.revoke_all(db, name)
     access_version.change(db)
     return made.rowcount == 1
 

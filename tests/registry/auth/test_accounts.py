@@ -145,6 +145,16 @@ def test_AUTH_21_a_deleted_users_name_brings_nothing_back(us: People) -> None:
     assert us.do(lambda db: api_tokens.listing(db, "user", "alice")) == []
 
 
+def test_AUTH_21_a_new_user_has_no_token_of_a_file_user_of_the_name(us: People) -> None:
+    secret = us.do(lambda db: accounts.issue_secret(db, ("user", "bob"), "of the htpasswd user"))
+
+    us.add("bob", "a long password")
+
+    with pytest.raises(Unauthorized):
+        us.login("bob", secret.text)
+    assert us.do(lambda db: api_tokens.listing(db, "user", "bob")) == []
+
+
 @pytest.mark.parametrize(
     ("who", "make", "delete"),
     [
