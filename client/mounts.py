@@ -7,15 +7,15 @@ Source: fsopen(2), fsconfig(2), fsmount(2), move_mount(2), mount(2); kernel, ove
 
 import errno
 import os
-import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from client import system_calls
 from client.errors import DiskFailed
+from client.mount_table import Mount, mounts
 from client.system_calls import (
     FLAG_NO_DEVICES,
     FLAG_NO_EXECUTION,
@@ -35,7 +35,6 @@ _SAFE = (("redirect_dir", "nofollow"), ("metacopy", "off"))
 _PAGE = 4096
 # EINVAL: lowerdir+ is newer than fsopen. EPERM: a seccomp filter that knows mount(2) only.
 _WITHOUT_NEW_CALLS = (errno.ENOSYS, errno.EINVAL, errno.EPERM)
-_octal = re.compile(rb"\\([0-7]{3})")
 
 
 class MountRefused(RequestInvalid):
@@ -267,7 +266,7 @@ def unmount(target: Path, *, lazy: bool = False) -> None:
     found = _at(target)
     if found is None:
         raise MountRefused(f"nothing is mounted at {target}")
-    if not found.is_ours:
+    if not _is_ours(found):
         raise MountRefused(f"{target} is a mount of {found.kind} that cargohold did not make")
     try:
         system_calls.unmount(os.fsdecode(found.target), lazy=lazy)
@@ -280,7 +279,9 @@ def unmount(target: Path, *, lazy: bool = False) -> None:
 def unmount_below(directory: Path) -> None:
     """Take away all our mounts in a directory, lazily."""
     inside = os.fsencode(os.path.realpath(directory)) + b"/"
-    for found in reversed([mount for mount in mounts() if mount.is_ours and mount.target.startswith(inside)]):
+    for found in reversed(
+        [mount for mount in mounts() if _is_ours(mount) and mount.target.startswith(inside)]
+    ):
         unmount(Path(os.fsdecode(found.target)), lazy=True)
 
 
@@ -289,31 +290,8 @@ def is_mounted(path: Path) -> bool:
     return _at(path) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
-    target: bytes
-    kind: str
-    source: bytes
-
-    @property
-    def is_ours(self) -> bool:
-        return self.kind == "overlay" and self.source == SOURCE.encode()
-
-
-def mounts() -> Iterator[Mount]:
-    """Yield the mounts of this process's namespace; of several at one place the last is to be seen.
-
-    Source: proc_pid_mountinfo(5).
-    """
-    # Not splitlines: a carriage return in a path stands there as it is.
-    for line in Path("/proc/self/mountinfo").read_bytes().split(b"\n")[:-1]:
-        before, _, after = line.partition(b" - ")
-        target, (kind, source, *_) = before.split(b" ")[4], after.split(b" ")
-        yield Mount(_unescaped(target), kind.decode(), _unescaped(source))
-
-
-def _unescaped(field: bytes) -> bytes:
-    return _octal.sub(lambda match: bytes([int(match[1], 8)]), field)
+def _is_ours(mount: Mount) -> bool:
+    return mount.kind == "overlay" and mount.source == SOURCE.encode()
 
 
 def _at(path: Path) -> Mount | None:

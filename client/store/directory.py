@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from client.mount_table import MOUNTINFO, mounts
 from client.partial import disk_errors
 from client.store import locks
 from client.store.errors import StoreBusy, StoreUnusable
@@ -26,7 +27,6 @@ from storage.oci.digest import ALGORITHMS, Digest
 
 # On these a lock of one machine may be none to another, and a rename need not be one step.
 _NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|9p|afs|ceph|glusterfs|fuse\.(?:sshfs|glusterfs|s3fs|rclone)")
-_MOUNTINFO = Path("/proc/self/mountinfo")
 _LAYOUT = {"imageLayoutVersion": "1.0.0"}
 _DIRECTORIES = ("blobs", "layers", "partial", "tmp", "trash", "locks")
 
@@ -187,20 +187,12 @@ def is_network(kind: str | None) -> bool:
     return kind is not None and _NETWORK.fullmatch(kind) is not None
 
 
-def file_system(path: Path, mountinfo: Path = _MOUNTINFO) -> str | None:
+def file_system(path: Path, table: Path = MOUNTINFO) -> str | None:
     """Name the kind of file system on which a path is or would be, None where the system does not say."""
     try:
-        lines = mountinfo.read_text().splitlines()
+        kinds = {mount.target: mount.kind for mount in mounts(table)}
     except OSError:
         return None
-    mounts = {}
-    for line in lines:
-        fields = line.split()
-        mounts[_unescaped(fields[4])] = fields[fields.index("-") + 1]
     resolved = path.resolve()
-    return next((mounts[str(each)] for each in (resolved, *resolved.parents) if str(each) in mounts), None)
-
-
-def _unescaped(text: str) -> str:
-    """Undo the octal escapes of proc_pid_mountinfo(5)."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+    parents = map(os.fsencode, (resolved, *resolved.parents))
+    return next((kinds[parent] for parent in parents if parent in kinds), None)

@@ -251,6 +251,7 @@ def test_only_a_local_file_system_is_a_place_for_a_store(kind: str | None) -> No
         ("/srv/data/local", "xfs"),
         ("/srv/with space", "cifs"),
         ("/srv/database", "ext4"),
+        ("/srv/caf\u00e9/deep", "afs"),
     ],
 )
 def test_knows_the_kind_of_a_file_system(tmp_path: Path, path: str, kind: str) -> None:
@@ -261,6 +262,7 @@ def test_knows_the_kind_of_a_file_system(tmp_path: Path, path: str, kind: str) -
         "31 22 0:6 / /srv/data rw,relatime - nfs4 server:/export rw,vers=4.2\n"
         "32 31 0:7 / /srv/data/local rw - xfs /dev/vdc rw\n"
         "33 22 0:8 / /srv/with\\040space rw - cifs //server/share rw\n"
+        "34 22 0:9 / /srv/caf\\303\\251 rw - afs cell rw\n"
     )
 
     assert file_system(Path(path), mounts) == kind
