@@ -8,13 +8,11 @@ import click
 
 from client.cli.context import Context, connected
 from client.cli.references import REGISTRY
+from client.cli.secrets import read_secret
 from client.cli.text import printable
 
 if TYPE_CHECKING:
     from storage.oci.names import ImageReference
-
-# No secret is that long; what is longer came from somewhere else.
-_SECRET_LIMIT = 64 * 1024
 
 
 @click.command()
@@ -39,7 +37,7 @@ def login(
         context.warn("other users of this machine can see a --password; use --password-stdin")
     username = username or _ask_username(password_stdin)
     if password is None:
-        password = _read_secret() if password_stdin else _ask_password()
+        password = read_secret() if password_stdin else _ask_password()
     if not password:
         raise click.UsageError("the password is empty")
     if ":" in username:
@@ -74,13 +72,3 @@ def _ask_password() -> str:
         raise click.UsageError("stdin is no terminal to ask for the password: use --password-stdin")
     secret: str = click.prompt("Password", hide_input=True, err=True)
     return secret
-
-
-def _read_secret() -> str:
-    data = sys.stdin.buffer.read(_SECRET_LIMIT + 1)
-    if len(data) > _SECRET_LIMIT:
-        raise click.UsageError("stdin has more than a password")
-    try:
-        return data.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        raise click.UsageError("the password is not UTF-8") from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from client.cli import output
+from client.cli.secrets import read_secret
 from client.cli.template.functions import to_json
 
 if TYPE_CHECKING:  # `--help` waits for neither pydantic nor SQLite
@@ -24,9 +25,6 @@ if TYPE_CHECKING:  # `--help` waits for neither pydantic nor SQLite
     from storage.database import Database, Unit
 
 T = TypeVar("T")
-
-# No password is that long; what is longer came from somewhere else.
-_SECRET_LIMIT = 64 * 1024
 
 
 class Failed(click.ClickException):
@@ -185,20 +183,10 @@ def choose_password(*, generate: bool, password_stdin: bool) -> tuple[str, bool]
     if generate:
         return random_password(), True
     if password_stdin:
-        return _read_secret(), False
+        return read_secret(), False
     if not sys.stdin.isatty():
         raise click.UsageError(
             "stdin is no terminal to ask for the password: --password-stdin, or --generate"
         )
     typed: str = click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True)
     return typed, False
-
-
-def _read_secret() -> str:
-    data = sys.stdin.buffer.read(_SECRET_LIMIT + 1)
-    if len(data) > _SECRET_LIMIT:
-        raise click.UsageError("stdin has more than a password")
-    try:
-        return data.decode().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        raise click.UsageError("the password is not UTF-8") from error
