@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from client.cli.context import Context, connected
-from client.cli.references import PLATFORM
+from client.cli.references import one_platform
 
 if TYPE_CHECKING:
     from client.bundle.options import Bind, BundleOptions
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("image")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.argument("command", nargs=-1, metavar="[-- COMMAND...]")
-@click.option("--platform", type=PLATFORM, metavar="OS/ARCH", help="Which image of an index.")
+@one_platform
 @click.option("--entrypoint", metavar="PROGRAM", help="Instead of the image's.")
 @click.option("-e", "--env", multiple=True, metavar="NAME=VALUE", help="Set a variable.")
 @click.option("-u", "--user", metavar="USER[:GROUP]", help="Run as, instead of the image's user.")

@@ -9,19 +9,18 @@ import click
 
 from client.cli import output
 from client.cli.context import Context, connected
-from client.cli.references import PLATFORM
+from client.cli.references import one_platform
 
 if TYPE_CHECKING:
     from storage.oci.platform import Platform
 
 _BLOCK = 1024 * 1024
-_platform = click.option("--platform", type=PLATFORM, metavar="OS/ARCH", help="Which image of an index.")
 
 
 @click.command()
 @click.argument("image")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
-@_platform
+@one_platform
 @connected
 def cat(context: Context, image: str, paths: tuple[str, ...], platform: "Platform | None") -> None:
     """Write files of an image to stdout, which were verified when it was pulled."""
@@ -42,7 +41,7 @@ def cat(context: Context, image: str, paths: tuple[str, ...], platform: "Platfor
 @click.argument("path", default="/")
 @click.option("-l", "--long", "is_long", is_flag=True, help="With modes, owners, sizes and times.")
 @click.option("-R", "--recursive", is_flag=True, help="All below it too.")
-@_platform
+@one_platform
 @connected
 def ls(
     context: Context, image: str, path: str, is_long: bool, recursive: bool, platform: "Platform | None"
@@ -68,7 +67,7 @@ def ls(
 @click.argument("old", metavar="IMAGE")
 @click.argument("new", metavar="IMAGE")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line, with what changed.")
-@_platform
+@one_platform
 @connected
 def diff(context: Context, old: str, new: str, as_json: bool, platform: "Platform | None") -> int:
     """Say which files differ between two images: A added, C changed, D deleted.

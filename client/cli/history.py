@@ -8,7 +8,7 @@ import click
 from client.cli import output, text
 from client.cli.context import Context, local
 from client.cli.output import Column, Style, listing
-from client.cli.references import PLATFORM
+from client.cli.references import one_platform
 
 if TYPE_CHECKING:
     from client.store.image import Image
@@ -33,7 +33,7 @@ _COLUMNS = (
 
 @click.command()
 @click.argument("image")
-@click.option("--platform", type=PLATFORM, metavar="OS/ARCH", help="Which image of an index.")
+@one_platform
 @listing
 @local
 def history(context: Context, image: str, platform: "Platform | None", style: Style) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from client.cli.context import Context, connected, local
-from client.cli.references import PLATFORM
+from client.cli.references import one_platform
 
 if TYPE_CHECKING:
     from storage.oci.platform import Platform
@@ -17,7 +17,7 @@ _directory = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.command()
 @click.argument("image")
 @click.argument("directory", type=_directory)
-@click.option("--platform", type=PLATFORM, metavar="OS/ARCH", help="Which image of an index.")
+@one_platform
 @click.option("--suid", is_flag=True, help="Honour set-id programs and file capabilities.")
 @click.option("--dev", is_flag=True, help="Let device nodes open devices.")
 @connected

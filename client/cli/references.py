@@ -63,3 +63,5 @@ _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 REFERENCE = ReferenceText()
 REGISTRY = RegistryHost()
 PLATFORM = PlatformText()
+
+one_platform = click.option("--platform", type=PLATFORM, metavar="OS/ARCH", help="Which image of an index.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from client.cli.context import Context, connected
-from client.cli.references import PLATFORM
+from client.cli.references import one_platform
 
 if TYPE_CHECKING:
     from storage.oci.platform import Platform
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("image")
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--platform", type=PLATFORM, metavar="OS/ARCH", help="Which image of an index.")
+@one_platform
 @click.option("--path", "inside", metavar="PATH", help="Only this file or directory of the image.")
 @connected
 def unpack(
