@@ -16,7 +16,9 @@ def ensure(context: Context, image: str, platform: "Platform | None") -> None:
     from storage.oci.names import ImageReference
 
     try:
-        context.store.stack(context.store.image(image, platform))
+        # Not the context's own: what comes next works with the client's, and one open store is enough.
+        store = context.client.store
+        store.stack(store.image(image, platform))
     except (ImageUnknown, ImageIncomplete):
         try:
             name = ImageReference.parse(image)
